@@ -1,0 +1,30 @@
+"""Runs Python code on the real MicroPython interpreter, with the firmware as .mpy on its path."""
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tillctl import firmware
+from tillsim import runtime
+
+HERE = Path(__file__).parent
+
+
+def run(code: str, *args: str, bits: int = 32, heap: str = "112k", timeout_s: int = 120) -> str:
+    """Standard output of `code` on MicroPython of `bits`, heap size as on the board.
+
+    The path holds the firmware (.mpy), host_tests/on_micropython and umqtt. Raises AssertionError
+    with what the interpreter said when it exits with anything but 0."""
+    tree = firmware.build(firmware.BUILD / "mpy" / f"test-{os.getpid()}", firmware.ROOT / "firmware")
+    paths = [tree, HERE / "on_micropython", runtime.RUNTIME]
+    environment = os.environ | {"MICROPYPATH": ":".join(map(str, paths)) + ":.frozen"}
+    with tempfile.NamedTemporaryFile("w", suffix=".py") as script:
+        script.write(code)
+        script.flush()
+        done = subprocess.run(
+            [*runtime.micropython(bits), "-X", f"heapsize={heap}", script.name, *args],
+            env=environment, capture_output=True, text=True, timeout=timeout_s, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
