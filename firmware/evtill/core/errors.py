@@ -21,6 +21,10 @@ class SignatureError(EvtillError):
     """A signature, key or signed envelope that is malformed or does not verify."""
 
 
+class RecordError(EvtillError):
+    """A usage record or OCMF string that is malformed or contradicts itself."""
+
+
 class JournalError(EvtillError):
     """The journal could not be read or written; nothing after it may be acted upon."""
 

@@ -1,0 +1,84 @@
+"""OCMF 1.3 strings (SAFE-eV, Open Charge Metering Format) that strangers' verifiers call valid.
+
+The signed part is built by concatenation and never serialised again: what is signed, stored and
+forwarded are the same bytes."""
+
+from evtill.core.text import civil, quote
+
+_TARIFF_TEXT_MAX = 250  # table 4, TT
+_FIRMWARE_MAX = 25  # table 5, CF
+_SIGNATURE_METHOD = "ECDSA-secp256r1-SHA256"  # table 22; SE hex and SM DER are its defaults
+# Total Import Mains Energy, table 25: a register that only grows, read at the meter.
+_REGISTER = "01-00:B0.08.00*FF"
+# How the driver identified (record's auth): level (table 11), flag (table 13), type (table 17).
+_LEVELS = {"uid": "HEARSAY", "aes": "SECURE", "app": "TRUSTED", "card": "TRUSTED"}
+_FLAGS = {"uid": '"RFID_PLAIN"', "aes": '"RFID_PSK"'}
+_TYPES = {"rfid": "LOCAL", "prepaid": "LOCAL", "app": "CENTRAL"}
+
+
+def build(facts):
+    """The JSON object between the first and second `|`: these bytes are hashed and signed.
+
+    facts: pagination (int), charger, firmware, meter {vendor, model, serial, firmware} (vendor and
+    firmware may be missing), auth {method, token, assurance, ref} as in the record, tariff_text
+    (cut to 250 characters), begin and end: (unix_s, offset_s, clock letter U, I, S or R, wh),
+    tx: the end's reason, one of E L R A P (table 7)."""
+    meter = facts["meter"]
+    auth = facts["auth"]
+    firmware = facts["firmware"]
+    kind, user = _user(auth)
+    out = '{"FV":"1.3","GI":"evtill","GS":%s,"GV":%s,"PG":"T%d",' % (
+        quote(facts["charger"]), quote(firmware), facts["pagination"],
+    )  # fmt: skip
+    for key, name in (("MV", "vendor"), ("MM", "model"), ("MS", "serial"), ("MF", "firmware")):
+        if meter.get(name):
+            out += '"%s":%s,' % (key, quote(meter[name]))
+    assurance = auth["assurance"]
+    if user:
+        out += '"IS":true,"IL":"%s","IF":[%s],"IT":"%s","ID":%s,' % (
+            _LEVELS[assurance], _FLAGS.get(assurance, ""), kind, quote(user),
+        )  # fmt: skip
+    else:
+        out += '"IS":false,"IL":"NONE","IF":[],"IT":"NONE","ID":"",'
+    out += '"TT":%s,"CF":%s,"CT":"EVSEID","CI":%s,"RD":[%s,%s]}' % (
+        quote(facts["tariff_text"][:_TARIFF_TEXT_MAX]), quote(firmware[:_FIRMWARE_MAX]),
+        quote(facts["charger"]), _reading("B", facts["begin"]), _reading(facts["tx"], facts["end"]),
+    )  # fmt: skip
+    return out.encode()
+
+
+def seal(body, r, s):
+    """The complete OCMF string (bytes) of a signed `body`.
+
+    r, s: the ECDSA signature over the SHA-256 of `body`."""
+    from evtill.core.crypto.p256 import der_encode
+
+    out = 'OCMF|%s|{"SA":"%s","SD":"' % (str(body, "ascii"), _SIGNATURE_METHOD)
+    for byte in der_encode(r, s):
+        out += "%02x" % byte
+    return (out + '"}').encode()
+
+
+def _user(auth):
+    """(identification type, identification): never a bank card's number."""
+    method = auth["method"]
+    if method in ("rfid", "prepaid"):
+        return _TYPES[method], auth["token"]
+    user = auth["ref"] or auth["token"] or ""
+    if method != "app" and 12 <= len(user) <= 19 and user.isdigit():
+        user = ""  # has the shape of a card number (ISO/IEC 7812)
+    return _TYPES.get(method, "CARD_TXN_NR"), user
+
+
+def _reading(tx, stamp):
+    """One reading with every field: some verifiers inherit none from the reading before."""
+    unix_s, offset_s, letter, wh = stamp
+    sign = "-" if offset_s < 0 else "+"
+    minutes = abs(offset_s) // 60
+    return (
+        '{"TM":"%s,000%s%02d%02d %s","TX":"%s","RV":%d.%03d,"RI":"%s","RU":"kWh",'
+        '"RT":"AC","EF":"","ST":"G"}'
+    ) % (
+        civil(unix_s + offset_s), sign, minutes // 60, minutes % 60, letter, tx,
+        wh // 1000, wh % 1000, _REGISTER,
+    )  # fmt: skip

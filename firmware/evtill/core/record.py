@@ -1,0 +1,117 @@
+"""The usage record's payload: one per session, the same bytes on every interpreter.
+
+Names are OCPI 2.2.1's CDR names where it has one. What may stand in a record is checked by
+record_check.py, which a charger need not load."""
+
+from evtill.core.text import civil, quote
+
+# As in OCPP 2.1's ReasonEnumType, and two of ours.
+STOP_REASONS = (
+    "Local", "Remote", "DeAuthorized", "EVDisconnected", "EnergyLimitReached", "TimeLimitReached",
+    "CostLimitReached", "EmergencyStop", "PowerLoss", "Reboot", "GroundFault", "Other",
+    "MeterFault", "TillFault",
+)  # fmt: skip
+
+# What a reader of the bill must know about it; tillback.words says each in plain words.
+FLAGS = (
+    "clock_unset", "clock_set_late", "clock_stepped",
+    "start_reading_late", "end_reading_missing", "edge_interpolated",
+    "meter_gap", "meter_rollback", "meter_jump", "meter_rollover", "meter_replaced",
+    "power_cut", "resumed", "closed_at_boot",
+    "contactor_welded", "ceiling", "pagination_skipped", "amended",
+)  # fmt: skip
+
+# Names on the `event` topic.
+EVENTS = (
+    "boot", "safe_mode", "config_invalid", "task_restarted", "watchdog_reset", "tamper",
+    "token_unknown", "token_blocked", "start_refused", "session_started", "session_stopped",
+    "session_closed_at_boot", "session_resumed",
+    "meter_silent", "meter_fault", "meter_back", "meter_foreign", "meter_rollback", "meter_jump",
+    "reader_fault", "reader_back", "contactor_welded", "contactor_fault", "display_fault",
+    "emergency_stop", "ground_fault",
+    "clock_set", "clock_stepped", "clock_lost",
+    "journal_torn", "journal_filling", "journal_full", "journal_fault", "pagination_skipped",
+    "record_refused", "record_set_aside", "events_dropped", "signature_fault", "key_made",
+    "link_up", "link_down", "ack_invalid", "command_refused", "command_done",
+    "tariff_invalid", "tariff_changed", "tokens_changed", "config_changed", "update_done",
+    "update_failed",
+)  # fmt: skip
+
+_VOLUMES = {"ENERGY": "volume_wh", "TIME": "volume_ms", "PARKING_TIME": "volume_ms",
+            "RESERVATION": "volume_ms"}  # fmt: skip
+
+
+def build(facts, bill):
+    """The payload (ASCII bytes) of a session's usage record, to be signed as it is.
+
+    facts: id, seq, prev (64 hex), charger, firmware, boot, start_unix_s, end_unix_s, clock_start,
+    clock_end (OCMF letters), duration_ms, auth_method, auth {method, token, assurance, ref,
+    ceiling_minor}, meter {model, serial, start_wh, end_wh}, tariff {id, sha256}, currency,
+    stop_reason, flags (of FLAGS), amends (a record's id or None), ocmf (bytes or str).
+    bill: pricing.Pricer.bill(). A clock that was never set gives seconds since boot and "U"."""
+    auth = facts["auth"]
+    meter = facts["meter"]
+    ocmf = facts["ocmf"]
+    if not isinstance(ocmf, str):
+        ocmf = str(ocmf, "ascii")
+    out = '{"id":%s,"seq":%d,"prev":"%s","charger":%s,"firmware":%s,"boot":%d,' % (
+        quote(facts["id"]), facts["seq"], facts["prev"], quote(facts["charger"]),
+        quote(facts["firmware"]), facts["boot"],
+    )  # fmt: skip
+    out += (
+        '"start_date_time":"%sZ","end_date_time":"%sZ",'
+        '"clock":{"start":"%s","end":"%s","duration_ms":%d},'
+    ) % (
+        civil(facts["start_unix_s"]), civil(facts["end_unix_s"]), facts["clock_start"],
+        facts["clock_end"], facts["duration_ms"],
+    )  # fmt: skip
+    out += (
+        '"auth_method":"%s","auth":{"method":"%s","token":%s,"assurance":"%s","ref":%s,'
+        '"ceiling_minor":%s},'
+    ) % (
+        facts["auth_method"], auth["method"], _text(auth["token"]), auth["assurance"],
+        _text(auth["ref"]), _number(auth["ceiling_minor"]),
+    )  # fmt: skip
+    out += (
+        '"meter":{"model":%s,"serial":%s,"start_wh":%d,"end_wh":%d},'
+        '"tariff":{"id":%s,"sha256":"%s"},"currency":"%s","charging_periods":['
+    ) % (
+        quote(meter["model"]), quote(meter["serial"]), meter["start_wh"], meter["end_wh"],
+        quote(facts["tariff"]["id"]), facts["tariff"]["sha256"], facts["currency"],
+    )  # fmt: skip
+    out += ",".join([_period(period) for period in bill["periods"]])
+    out += (
+        '],"total_energy_wh":%d,"total_time_ms":%d,"total_parking_time_ms":%d,'
+        '"total_cost":{"excl_minor":%d,"incl_minor":%d,"exact_excl":"%s"},'
+    ) % (
+        bill["energy_wh"], bill["time_ms"], bill["parking_ms"], bill["excl_minor"],
+        bill["incl_minor"], bill["exact_excl"],
+    )  # fmt: skip
+    out += '"stop_reason":"%s","flags":[%s],"amends":%s,"ocmf":"%s"}' % (
+        facts["stop_reason"], ",".join([quote(flag) for flag in facts["flags"]]),
+        _text(facts["amends"]), ocmf.replace("\\", "\\\\").replace('"', '\\"'),
+    )  # fmt: skip
+    return out.encode()
+
+
+def _period(period):
+    dimensions = []
+    for d in period["dimensions"]:
+        dimensions.append(
+            '{"type":"%s","%s":%d,"price_micro":%s,"vat_ppm":%s,"excl_minor":%d,"incl_minor":%d}'
+            % (
+                d["type"], _VOLUMES.get(d["type"], "volume"), d["volume"],
+                _number(d["price_micro"]), _number(d["vat_ppm"]), d["excl_minor"], d["incl_minor"],
+            )  # fmt: skip
+        )
+    return '{"start_date_time":"%sZ","dimensions":[%s]}' % (
+        civil(period["start_ms"] // 1000), ",".join(dimensions),
+    )  # fmt: skip
+
+
+def _text(value):
+    return "null" if value is None else quote(value)
+
+
+def _number(value):
+    return "null" if value is None else "%d" % value
