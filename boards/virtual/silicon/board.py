@@ -1,0 +1,152 @@
+"""The virtual board's start: mounts the flash image as /, runs boot.py and main.py, then serves
+the REPL: friendly and raw, as mpremote speaks them."""
+
+import sys
+
+import sim_asyncio
+import sim_thread
+
+# The board's own modules take the place of the built-in ones before anything imports those;
+# time, select, machine, ssl and network are found on the path first, these two are not.
+sys.modules["_thread"] = sim_thread
+sys.modules["_asyncio"] = sim_asyncio
+
+import io  # noqa: E402
+import json  # noqa: E402
+import select  # noqa: E402, F401
+import ssl  # noqa: E402, F401
+
+import link  # noqa: E402
+import machine  # noqa: E402
+import network  # noqa: E402, F401  (loaded while the PC's files can still be reached)
+import vfs  # noqa: E402
+from machine import RAW_RESET_EXIT, SOFT_RESET_EXIT  # noqa: E402
+
+_RAW_BANNER = b"raw REPL; CTRL-B to exit\r\n>"
+_BANNER = b"\r\nMicroPython on the evtill virtual board\r\nType Ctrl-A for the raw prompt\r\n>>> "
+
+
+class Console:
+    """The REPL's stream: bytes in both directions, over the process's own stdin and stdout."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def write(self, data):
+        self.stream.write(data)
+
+    def next_byte(self):
+        while not link.repl_input:
+            link.advance(-1)
+        byte = link.repl_input[0]
+        link.repl_input[:1] = b""
+        return byte
+
+
+def run(source, name, mode, scope, errors):
+    """Executes source text; a traceback goes to the stream `errors`. SystemExit is a reset."""
+    link.program_running[0] = True
+    try:
+        exec(compile(source, name, mode), scope)
+    except SystemExit:
+        raise
+    except BaseException as e:
+        sys.print_exception(e, errors)
+    finally:
+        link.program_running[0] = False
+
+
+def run_file(name, console):
+    try:
+        with open(name) as f:
+            source = f.read()
+    except OSError:
+        return
+    run(source, name, "exec", {"__name__": "__main__"}, console.stream)
+
+
+def read_block(console):
+    """Raw REPL input up to Ctrl-D, or None where Ctrl-B left the raw prompt."""
+    source = bytearray()
+    while True:
+        byte = console.next_byte()
+        if byte == 4:
+            return source
+        if byte == 2:
+            return None
+        if byte in (1, 3):
+            source = bytearray()
+            if byte == 1:
+                console.write(_RAW_BANNER)
+        elif byte == 5 and not source:
+            console.next_byte(), console.next_byte()  # "A\x01": raw paste, which we decline
+            console.write(b"R\x00")
+        else:
+            source.append(byte)
+
+
+def serve_raw(console, scope):
+    console.write(_RAW_BANNER)
+    while True:
+        source = read_block(console)
+        if source is None:
+            return
+        if not source:
+            console.write(b"OK\r\nMPY: soft reboot\r\n")
+            sys.exit(RAW_RESET_EXIT)
+        console.write(b"OK")
+        errors = io.StringIO()
+        run(bytes(source).decode(), "<stdin>", "exec", scope, errors)
+        console.write(b"\x04" + errors.getvalue().encode() + b"\x04>")
+
+
+def serve_friendly(console, scope):
+    console.write(_BANNER)
+    line = bytearray()
+    while True:
+        byte = console.next_byte()
+        if byte == 1:
+            serve_raw(console, scope)
+            console.write(_BANNER)
+        elif byte == 4 and not line:
+            console.write(b"\r\nMPY: soft reboot\r\n")
+            sys.exit(SOFT_RESET_EXIT)
+        elif byte in (2, 3):
+            line = bytearray()
+            console.write(b"\r\n>>> ")
+        elif byte in (10, 13):
+            console.write(b"\r\n")
+            if line:
+                run(bytes(line).decode(), "<stdin>", "single", scope, console.stream)
+            line = bytearray()
+            console.write(b">>> ")
+        else:
+            line.append(byte)
+            console.write(bytes((byte,)))
+
+
+def main():
+    wiring = json.loads(sys.argv[-1])
+    wiring["open"] = open
+    machine.wire_up(wiring)
+    root = machine.Partition("vfs")
+    repl = open(0, "r+b")
+    link.attach(open(wiring["control"], "r+b"), repl)
+    try:
+        filesystem = vfs.VfsLfs2(root)
+    except OSError:
+        vfs.VfsLfs2.mkfs(root)  # the firmware's partition only, as the ESP32's own start-up does
+        filesystem = vfs.VfsLfs2(root)
+    vfs.umount("/")
+    vfs.mount(filesystem, "/")
+    sys.path[:] = ["", ".frozen", "/lib"]
+    console = Console(repl)
+    scope = {"__name__": "__main__"}
+    if wiring["mode"] == "raw":
+        run_file("boot.py", console)
+        serve_raw(console, scope)
+    else:
+        run_file("boot.py", console)
+        run_file("main.py", console)
+    while True:
+        serve_friendly(console, scope)

@@ -1,0 +1,77 @@
+"""The virtual board's line to its simulator, and the one clock that both share.
+
+Time stands still while the board computes. When it would wait, it asks the simulator to advance:
+the simulator answers once a wire has something to say, or with the time of the next due event.
+Frames both ways are 16 bytes, little-endian: op, arg, length of what follows, three int32.
+"""
+
+import uselect
+import ustruct
+
+# Board to simulator.
+ADVANCE = 0x41  # arg: busy workers | 0x80 when asleep; values: ms to wait (-1: for ever), tx totals
+PIN = 0x50  # arg: pin; value: level
+DISPLAY = 0x44  # followed by the lines, joined by "\n"
+WATCHDOG = 0x57  # value: ms until the next feed is due, 0 for never
+# Simulator to board.
+TIME = 0x54  # arg: input pins as bits; values: ms since boot, wall clock in s - 2^31, its ms
+
+_FORMAT = "<BBHiii"
+
+busy = [0]  # jobs that worker threads are at
+tx_totals = [0, 0]  # bytes written to each UART since boot
+repl_input = bytearray()  # what a technician typed and nobody has read yet
+program_running = [False]  # then Ctrl-C interrupts; at the prompt it is a byte like others
+
+_out = bytearray(16)
+_in = bytearray(16)
+_control = None
+_repl = None
+_repl_poll = uselect.poll()
+
+
+def attach(control, repl):
+    """control: the simulator's stream; repl: the console's. Returns with the time known."""
+    global _control, _repl
+    _control, _repl = control, repl
+    _repl_poll.register(repl, uselect.POLLIN)
+    advance(0)
+
+
+def send(op, arg=0, value=0, payload=b""):
+    ustruct.pack_into(_FORMAT, _out, 0, op, arg, len(payload), value, tx_totals[0], tx_totals[1])
+    _control.write(_out)
+    if payload:
+        _control.write(payload)
+
+
+def advance(wait_ms, asleep=False):
+    """Lets simulated time pass: until a wire speaks, an event is due or `wait_ms` are over.
+
+    A sleeper (`asleep`) hears no wire. Raises KeyboardInterrupt on the console's Ctrl-C."""
+    send(ADVANCE, busy[0] | (0x80 if asleep else 0), wait_ms)
+    if _control.readinto(_in) != 16 or _in[0] != TIME:
+        raise SystemExit(0)  # the simulator hung up
+    while _repl_poll.poll(0):
+        byte = _repl.read(1)  # a longer read would wait until it has them all
+        if not byte:
+            raise SystemExit(0)
+        if byte == b"\x03" and program_running[0]:
+            raise KeyboardInterrupt
+        if len(repl_input) < 4096:
+            repl_input.extend(byte)
+
+
+def now_ms():
+    """Milliseconds since power-on, as the simulator counts them."""
+    return ustruct.unpack_from("<i", _in, 4)[0]
+
+
+def wall_clock():
+    """(Unix seconds, ms) as the board's battery-backed clock shows them."""
+    seconds, ms = ustruct.unpack_from("<ii", _in, 8)
+    return seconds + 0x80000000, ms
+
+
+def inputs():
+    return _in[1]

@@ -1,0 +1,172 @@
+"""`machine` and `esp32.Partition` of the virtual board: what hwconfig.py finds on an ESP32."""
+
+import io
+import sys
+from time import gmtime
+
+import link
+import uselect
+
+PWRON_RESET = 1
+HARD_RESET = 2
+WDT_RESET = 3
+SOFT_RESET = 5
+
+RESET_EXIT = 0x52  # exit code that asks the simulator for a reset
+SOFT_RESET_EXIT = 0x53  # ... for a soft reset
+RAW_RESET_EXIT = 0x54  # ... for a soft reset that stays at the raw prompt
+
+_wiring = {}
+
+
+def wire_up(wiring):
+    """wiring: {"uart": [file descriptors], "image": path, "partitions": {name: [start, blocks]},
+    "cause": reset cause}, from the simulator's command line."""
+    _wiring.update(wiring)
+
+
+class Pin:
+    IN = 0
+    OUT = 1
+    PULL_UP = 2
+
+    def __init__(self, number, mode=IN, pull=None, value=None):
+        self._number = number
+        self._level = 0
+        if mode == self.OUT:
+            self.value(value or 0)
+        self._mode = mode
+
+    def value(self, level=None):
+        if level is None:
+            if self._mode == self.OUT:
+                return self._level
+            return link.inputs() >> self._number & 1
+        self._level = 1 if level else 0
+        link.send(link.PIN, self._number, self._level)
+
+    def __call__(self, level=None):
+        return self.value(level)
+
+
+class UART(io.IOBase):
+    """A pty that the simulator holds the other end of; reads never block."""
+
+    def __init__(self, number, baudrate=9600, **_):
+        self._number = number
+        self._fd = _wiring["uart"][number - 1]
+        self._file = _FILES.setdefault(self._fd, None) or open(self._fd, "r+b")
+        _FILES[self._fd] = self._file
+        self._poll = uselect.poll()
+        self._poll.register(self._file, uselect.POLLIN)
+
+    def init(self, **_):
+        pass
+
+    def any(self):
+        return 1 if self._poll.poll(0) else 0
+
+    def read(self, n=-1):
+        return self._file.read(n if n > 0 else 256)
+
+    def readinto(self, buf, n=None):
+        return self._file.readinto(buf if n is None else memoryview(buf)[:n])
+
+    def write(self, data):
+        n = self._file.write(data)
+        if n:
+            link.tx_totals[self._number - 1] += n
+        return n
+
+    def flush(self):
+        pass
+
+    def ioctl(self, request, arg):
+        if request == 10:  # MP_STREAM_GET_FILENO
+            return self._fd
+        if request == 3:  # MP_STREAM_POLL
+            return (arg & 1 if self.any() else 0) | (arg & 4)
+        return -1
+
+
+_FILES = {}  # an fd's only file object: a second one's finaliser would close the first one's fd
+
+
+class RTC:
+    """The battery-backed clock, which only the simulator sets."""
+
+    def datetime(self, value=None):
+        if value is None:
+            seconds, ms = link.wall_clock()
+            y, mo, d, h, mi, s, wd, _ = gmtime(seconds)
+            return (y, mo, d, wd, h, mi, s, ms * 1000)
+
+
+class WDT:
+    def __init__(self, id=0, timeout=5000):
+        self._timeout = timeout
+        self.feed()
+
+    def feed(self):
+        link.send(link.WATCHDOG, 0, self._timeout)
+
+
+class Partition:
+    """A stretch of the flash image, as a block device; nothing here allocates, since LittleFS
+    also writes from finalisers, when the heap is locked."""
+
+    BLOCK = 4096
+
+    def __init__(self, name):
+        self._start, self._blocks = _wiring["partitions"][name]
+        self._image = _image()
+        self._seek = self._image.seek
+        self._read = self._image.readinto
+        self._write = self._image.write
+
+    def readblocks(self, block, buf, offset=0):
+        self._seek((self._start + block) * 4096 + offset)
+        self._read(buf)
+
+    def writeblocks(self, block, buf, offset=0):
+        self._seek((self._start + block) * 4096 + offset)
+        self._write(buf)
+
+    def ioctl(self, op, arg):
+        if op == 4:
+            return self._blocks
+        if op == 5:
+            return 4096
+        if op == 6:  # erase: LittleFS programs only what it erased, so the old bytes may stay
+            return 0
+
+
+def _image():
+    if "file" not in _wiring:
+        _wiring["file"] = _wiring["open"](_wiring["image"], "r+b")
+    return _wiring["file"]
+
+
+def display(lines):
+    link.send(link.DISPLAY, 0, 0, "\n".join(lines).encode())
+
+
+def reset():
+    sys.exit(RESET_EXIT)
+
+
+def soft_reset():
+    sys.exit(SOFT_RESET_EXIT)
+
+
+def reset_cause():
+    return _wiring["cause"]
+
+
+def unique_id():
+    return bytes(_wiring["unique_id"])
+
+
+def freq():
+    return 240000000
+

@@ -1,0 +1,130 @@
+"""A virtual board: a flash image, a MicroPython process, a console and two serial wires."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from tillctl import firmware
+from tillsim import runtime
+from tillsim.kernel import Kernel
+from tillsim.wires import Console, PtyWire
+
+SILICON = firmware.ROOT / "boards" / "virtual" / "silicon"
+BLOCK = 4096
+# name: [first block, blocks]. boards/virtual/README.md states what each is for.
+PARTITIONS = {"vfs": [0, 256], "data": [256, 512]}
+FLASH_BYTES = BLOCK * sum(blocks for _, blocks in PARTITIONS.values())
+# Exit codes of boards/virtual/silicon/machine.py, and how the board starts after each.
+_RESETS = {0x52: ("run", 2), 0x53: ("run", 5), 0x54: ("raw", 5)}
+_POWER_ON = 1
+_WATCHDOG_RESET = 3
+BOOT_MS = 300  # what an ESP32 takes from reset to boot.py
+
+
+def blank_image(path: Path) -> Path:
+    """An erased flash image at `path` (kept if it is there)."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"\xff" * FLASH_BYTES)
+    elif path.stat().st_size != FLASH_BYTES:
+        raise ValueError(f"{path} is not a flash image: {FLASH_BYTES} bytes expected")
+    return path
+
+
+class VirtualBoard:
+    """The process that plays the board. Power on, kill, and it resets itself as a board does."""
+
+    def __init__(self, kernel: Kernel, image: Path, *, bits: int = 64, heap: str = "112k",
+                 log: Callable[[bytes], None] = lambda data: None) -> None:  # fmt: skip
+        self.image = blank_image(image)
+        self.resets = 0
+        self.booted_at_ms: list[int] = []
+        self.wires: list[PtyWire] = []
+        self.on_power = lambda on: None
+        self._kernel = kernel
+        self._heap = heap
+        self._interpreter = runtime.micropython(bits)
+        self._silicon = firmware.build(firmware.BUILD / "mpy" / "silicon", SILICON)
+        self._process: subprocess.Popen | None = None
+        self._watchdog = 0
+        self.console = Console(kernel, log)
+        kernel.on_watchdog = self._feed_watchdog
+
+    @property
+    def powered(self) -> bool:
+        return self._process is not None
+
+    def power_on(self, mode: str = "run", cause: int = _POWER_ON) -> None:
+        """Starts the board; `mode` "raw" stays at the raw prompt, as a soft reset there does."""
+        if self._process is not None:
+            return
+        control, board_control = socket.socketpair()
+        repl, board_repl = socket.socketpair()
+        for wire in self.wires:
+            wire.power_cycle()
+        fds = [wire.board_fd for wire in self.wires]
+        wiring = {
+            "image": str(self.image.resolve()), "partitions": PARTITIONS, "uart": fds,
+            "control": board_control.fileno(), "mode": mode, "cause": cause,
+            "unique_id": list(b"virtual"),
+        }  # fmt: skip
+        command = ["-X", f"heapsize={self._heap}", "-c", "import board; board.main()"]
+        self._process = subprocess.Popen(
+            [*self._interpreter, *command, json.dumps(wiring)],
+            stdin=board_repl, stdout=board_repl, pass_fds=[*fds, board_control.fileno()],
+            env=os.environ | {"MICROPYPATH": f"{self._silicon}:.frozen"}, start_new_session=True,
+        )  # fmt: skip
+        board_control.close()
+        board_repl.close()
+        self.booted_at_ms.append(self._kernel.now_ms)
+        self._kernel.attach(control, self._ended)
+        self.console.attach(repl)
+        self.on_power(True)
+
+    def kill(self) -> None:
+        """A power cut: SIGKILL, no last words."""
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+        self._gone()
+
+    def _gone(self) -> None:
+        self._process = None
+        self._watchdog += 1  # whatever was armed is not any more
+        self._kernel.detach()
+        self.console.detach()
+        self.on_power(False)
+
+    def _ended(self) -> None:
+        """The process closed its control line: it asked for a reset, or it died."""
+        if self._process is None:
+            return
+        code = self._process.wait()
+        self._gone()
+        mode, cause = _RESETS.get(code, ("run", _WATCHDOG_RESET))
+        self.resets += 1
+        self._kernel.after(BOOT_MS, lambda: self.power_on(mode, cause))
+
+    def _feed_watchdog(self, timeout_ms: int) -> None:
+        self._watchdog += 1
+        fed = self._watchdog
+        self._kernel.after(timeout_ms, lambda: self._bite(fed))
+
+    def _bite(self, fed: int) -> None:
+        if fed == self._watchdog and self._process is not None:
+            self.kill()
+            self.resets += 1
+            self._kernel.after(BOOT_MS, lambda: self.power_on("run", _WATCHDOG_RESET))
+
+    def close(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.kill()
+        self.console.close()
+        for wire in self.wires:
+            wire.close()

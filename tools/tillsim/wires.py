@@ -1,0 +1,255 @@
+"""The virtual charger's wires: ptys, the console and the TCP link, each relayed by the kernel."""
+
+import array
+import contextlib
+import fcntl
+import os
+import pty
+import socket
+import termios
+import tty
+from collections.abc import Callable
+from typing import Protocol
+
+from tillsim.kernel import Kernel
+from tillsim.mqtt_tap import MqttTap
+
+
+class Device(Protocol):
+    """What sits at the far end of a serial wire: bytes in, bytes out."""
+
+    def feed(self, data: bytes) -> bytes: ...
+
+
+def _readable_bytes(fd: int) -> int:
+    count = array.array("i", [0])
+    fcntl.ioctl(fd, termios.FIONREAD, count)
+    return count[0]
+
+
+class PtyWire:
+    """A serial wire between the board and a simulated device, with its transmission time.
+
+    A pty passes bytes on with a delay of its own (up to 20 ms of real time). So the board says how
+    many it has sent, the wire looks how many lie ready, and no simulated time passes before both
+    agree."""
+
+    def __init__(self, kernel: Kernel, device: Device, baud: int, latency_ms: int) -> None:
+        self._kernel = kernel
+        self._device = device
+        self._baud = baud
+        self._latency_ms = latency_ms
+        self._master, self.board_fd = pty.openpty()
+        tty.setraw(self.board_fd)
+        os.set_blocking(self.board_fd, False)
+        os.set_blocking(self._master, False)
+        self._received = 0
+        self._expected = 0
+        kernel.watch(self)
+
+    def fileno(self) -> int:
+        return self._master
+
+    def on_readable(self) -> None:
+        data = os.read(self._master, 4096)
+        self._received += len(data)
+        self.deliver(self._device.feed(data), self._latency_ms + self._airtime_ms(data))
+
+    def _airtime_ms(self, data: bytes) -> int:
+        return -(-len(data) * 11000 // self._baud)
+
+    def deliver(self, data: bytes, delay_ms: int = 0) -> None:
+        """Sends `data` to the board, arriving after the delay and its own time on the wire."""
+        if data:
+            generation = self._received
+            delay_ms += self._airtime_ms(data)
+            self._kernel.after(delay_ms, lambda: self._arrive(data, generation))
+
+    def _arrive(self, data: bytes, generation: int) -> None:
+        if self._received < generation:
+            return  # the board was powered off in between
+        if self._expected == 0:
+            self._expected = _readable_bytes(self.board_fd)
+        with contextlib.suppress(BlockingIOError):  # nobody reads: a UART would overrun too
+            self._expected += os.write(self._master, data)
+        self._kernel.heard()
+
+    def settled(self, board_tx_total: int) -> bool:
+        if self._received < board_tx_total:
+            return False
+        if self._expected and _readable_bytes(self.board_fd) < self._expected:
+            return False
+        self._expected = 0
+        return True
+
+    def power_cycle(self) -> None:
+        """Forgets what was under way when the board lost power."""
+        termios.tcflush(self.board_fd, termios.TCIOFLUSH)
+        termios.tcflush(self._master, termios.TCIOFLUSH)
+        self._received = 0
+        self._expected = 0
+
+    def close(self) -> None:
+        self._kernel.unwatch(self)
+        os.close(self._master)
+        os.close(self.board_fd)
+
+
+class Console:
+    """The board's serial port as a technician sees it: a pty whose path mpremote opens.
+
+    What the board prints while nobody reads is dropped, as a USB port drops it; all of it goes to
+    `log`."""
+
+    def __init__(self, kernel: Kernel, log: Callable[[bytes], None]) -> None:
+        self._kernel = kernel
+        self._log = log
+        self._master, self._slave = pty.openpty()
+        tty.setraw(self._slave)
+        os.set_blocking(self._master, False)
+        self.path = os.ttyname(self._slave)
+        self._board: socket.socket | None = None
+        self._backlog = b""
+        kernel.watch(self)
+
+    def fileno(self) -> int:
+        return self._master
+
+    def attach(self, board: socket.socket) -> None:
+        self.detach()
+        self._board = board
+        self._kernel.watch(_Readable(board.fileno(), self._from_board))
+        self._to_board(self._backlog)
+        self._backlog = b""
+
+    def detach(self) -> None:
+        if self._board is not None:
+            self._kernel.unwatch(_Readable(self._board.fileno(), self._from_board))
+            self._board.close()
+        self._board = None
+
+    def on_readable(self) -> None:
+        data = os.read(self._master, 4096)
+        if self._board is None:  # it is starting: what is typed meanwhile waits in the UART
+            self._backlog = (self._backlog + data)[-4096:]
+        else:
+            self._to_board(data)
+
+    def _to_board(self, data: bytes) -> None:
+        if data and self._board is not None:
+            with contextlib.suppress(OSError):  # the board is being powered off
+                self._board.sendall(data)
+            self._kernel.heard(urgent=True)
+
+    def _from_board(self) -> None:
+        assert self._board is not None
+        try:
+            data = self._board.recv(65536)
+        except OSError:
+            data = b""
+        if not data:
+            self.detach()
+            return
+        self._log(data)
+        with contextlib.suppress(BlockingIOError):
+            while data:
+                data = data[os.write(self._master, data) :]
+
+    def close(self) -> None:
+        self.detach()
+        self._kernel.unwatch(self)
+        os.close(self._master)
+        os.close(self._slave)
+
+
+class _Readable:
+    def __init__(self, fd: int, on_readable: Callable[[], None]) -> None:
+        self._fd = fd
+        self.on_readable = on_readable
+
+    def fileno(self) -> int:
+        return self._fd
+
+
+class TcpRelay:
+    """The board's TCP link to a real server, through the kernel, so that it knows what is owed."""
+
+    def __init__(self, kernel: Kernel, server_port: int, tap: MqttTap) -> None:
+        self._kernel = kernel
+        self._server_port = server_port
+        self._tap = tap
+        self._listener: socket.socket | None = None
+        self._pairs: dict[int, tuple[socket.socket, socket.socket]] = {}
+        self.port = 0
+        self.open()
+
+    def open(self) -> None:
+        """Accepts connections (again, on the same port)."""
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", self.port))
+        listener.listen()
+        self.port = listener.getsockname()[1]
+        self._listener = listener
+        self._kernel.watch(_Readable(listener.fileno(), self._accept))
+
+    def shut(self) -> None:
+        """Cuts every connection and refuses new ones: the server is down."""
+        if self._listener is not None:
+            self._kernel.unwatch(_Readable(self._listener.fileno(), self._accept))
+            self._listener.close()
+            self._listener = None
+        self.cut()
+
+    def cut(self) -> None:
+        for board, _ in list(self._pairs.values()):
+            self._close(board)
+
+    def _accept(self) -> None:
+        assert self._listener is not None
+        board, _ = self._listener.accept()
+        try:
+            server = socket.create_connection(("127.0.0.1", self._server_port), timeout=2)
+        except OSError:
+            board.close()
+            return
+        for end in (board, server):
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._pairs[end.fileno()] = (board, server)
+        self._kernel.watch(_Readable(board.fileno(), lambda: self._from_board(board, server)))
+        self._kernel.watch(_Readable(server.fileno(), lambda: self._from_server(board, server)))
+        self._tap.connected(board.fileno())
+
+    def _from_board(self, board: socket.socket, server: socket.socket) -> None:
+        self._pass_on(board, server, self._tap.up)
+
+    def _from_server(self, board: socket.socket, server: socket.socket) -> None:
+        self._pass_on(server, board, self._tap.down)
+        self._kernel.heard()
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket,
+                 look: Callable[[int, bytes], None]) -> None:  # fmt: skip
+        board = self._pairs[source.fileno()][0]
+        try:
+            data = source.recv(65536)
+            if data:
+                look(board.fileno(), data)
+                sink.sendall(data)
+        except OSError:
+            data = b""
+        if not data:
+            self._close(board)
+
+    def _close(self, board: socket.socket) -> None:
+        pair = self._pairs.get(board.fileno())
+        if pair is None:
+            return
+        self._tap.disconnected(board.fileno())
+        for end in pair:
+            del self._pairs[end.fileno()]
+            self._kernel.unwatch(_Readable(end.fileno(), end.close))
+            end.close()
+        self._kernel.heard()
+
+    def close(self) -> None:
+        self.shut()
