@@ -276,7 +276,8 @@ _WANTED = {
     _is_one_of: "a known name", _is_set_of: "a list of different known names",
     _is_stamp: "a UTC time", _is_upper: "capital letters", _is_exact: "a decimal number",
     _is_periods: "a list of 1 to 200", _is_dimensions: "a list of at most 20",
-    _is_readings: "a list of two readings", _is_flags: "a list of at most 4", _is_true_or_false: "true or false",
+    _is_readings: "a list of two readings", _is_flags: "a list of at most 4",
+    _is_true_or_false: "true or false",
     _is_pagination: "T and a number", _is_exactly: "as wanted",
 }  # fmt: skip
 

@@ -1,0 +1,232 @@
+"""An MQTT broker on the loopback interface, with a user and password for everybody.
+
+mosquitto when it is installed; otherwise amqtt, in a thread of its own."""
+
+import asyncio
+import contextlib
+import hmac
+import logging
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import amqtt.broker
+from amqtt.plugins.base import BaseAuthPlugin
+from amqtt.session import Session
+
+HOST = "127.0.0.1"
+_START_S = 15.0
+_STOP_S = 5.0
+
+
+class BrokerError(Exception):
+    """The broker did not start; the text is one line."""
+
+
+class Broker:
+    """start() and stop(), as often as wanted, from a synchronous program; also a context manager.
+
+    port: 0 takes a free one; `port` then says which. users: {name: password}; nobody else connects.
+    data_dir: a folder of its own: mosquitto keeps sessions and retained messages there across a
+    stop; amqtt forgets them. engine: "mosquitto", "amqtt" or None for the first that is there."""
+
+    def __init__(
+        self, port: int, users: dict[str, str], data_dir: str | Path, engine: str | None = None
+    ) -> None:
+        self.port = port or free_port()
+        self.engine = engine or ("mosquitto" if shutil.which("mosquitto") else "amqtt")
+        runner = {"mosquitto": _Mosquitto, "amqtt": _Amqtt}[self.engine]
+        self._runner = runner(self.port, dict(users), Path(data_dir))
+        self.running = False
+
+    def start(self) -> None:
+        """Returns when the port accepts connections. Raises BrokerError."""
+        if not self.running:
+            self._runner.start()
+            self.running = True
+
+    def stop(self) -> None:
+        """Closes every connection and returns when the port is free again."""
+        if self.running:
+            self.running = False
+            self._runner.stop()
+
+    def url(self, user: str) -> str:
+        """`mqtt://user:password@host:port`, as tillback takes it."""
+        return f"mqtt://{user}:{self._runner.users[user]}@{HOST}:{self.port}"
+
+    def __enter__(self) -> "Broker":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on now."""
+    with socket.socket() as s:
+        s.bind((HOST, 0))
+        port: int = s.getsockname()[1]
+        return port
+
+
+class _Mosquitto:
+    def __init__(self, port: int, users: dict[str, str], data_dir: Path) -> None:
+        self.port, self.users, self.data_dir = port, users, data_dir
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        passwords = self.data_dir / "passwords"
+        passwords.touch(mode=0o600)
+        passwords.write_text("".join(f"{user}:{word}\n" for user, word in self.users.items()))
+        hashing = ["mosquitto_passwd", "-U", str(passwords)]  # hashes the file in place
+        config = self.data_dir / "mosquitto.conf"
+        config.write_text(
+            f"listener {self.port} {HOST}\nallow_anonymous false\npassword_file {passwords}\n"
+            f"persistence true\npersistence_location {self.data_dir.resolve()}/\n"
+            f"user {pwd.getpwuid(os.getuid()).pw_name}\nmax_queued_messages 0\n"
+        )
+        try:
+            subprocess.run(hashing, check=True, capture_output=True, timeout=_START_S)
+            with open(self.data_dir / "mosquitto.log", "ab") as log:
+                self._process = subprocess.Popen(
+                    ["mosquitto", "-c", str(config)], stdin=subprocess.DEVNULL, stdout=log,
+                    stderr=log,
+                )  # fmt: skip
+        except (OSError, subprocess.SubprocessError) as error:
+            raise BrokerError(f"mosquitto: {error}") from error
+        deadline = time.monotonic() + _START_S
+        while not _listening(self.port):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise BrokerError(f"mosquitto does not listen: see {self.data_dir}/mosquitto.log")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+
+class _Amqtt:
+    def __init__(self, port: int, users: dict[str, str], data_dir: Path) -> None:
+        self.port, self.users, self.data_dir = port, users, data_dir
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+        self._started = threading.Event()
+        self._failure: BaseException | None = None
+
+    def start(self) -> None:
+        for name in ("amqtt", "transitions"):  # says a page on each lost connection
+            if logging.getLogger(name).level == logging.NOTSET:
+                logging.getLogger(name).setLevel(logging.CRITICAL)
+        self._started.clear()
+        self._failure = None
+        self._thread = threading.Thread(target=self._run, name="amqtt", daemon=True)
+        self._thread.start()
+        if not self._started.wait(_START_S) or self._failure is not None:
+            raise BrokerError(f"amqtt on port {self.port}: {self._failure or 'no answer'}")
+
+    def stop(self) -> None:
+        if self._thread is None or self._loop is None or self._stopping is None:
+            return
+        with contextlib.suppress(RuntimeError):  # the loop ended by itself
+            self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join(2 * _STOP_S)
+        self._thread = None
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except Exception as error:  # noqa: BLE001 - told to whoever waits in start()
+            self._failure = error
+        self._started.set()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        broker = _AmqttBroker(
+            {
+                "listeners": {"default": {"type": "tcp", "bind": f"{HOST}:{self.port}"}},
+                "plugins": {"tillsim.broker.UsersPlugin": {"users": self.users}},
+            }
+        )
+        await broker.start()
+        self._started.set()
+        await self._stopping.wait()
+        with contextlib.suppress(Exception):  # its shutdown trips over clients that just left
+            await asyncio.wait_for(broker.shutdown(), _STOP_S)
+        broker.abort()
+
+
+class UsersPlugin(BaseAuthPlugin):
+    """Authenticates against the users in its configuration; never anonymous, so that amqtt keeps
+    the sessions of clients that ask for it."""
+
+    async def authenticate(self, *, session: Session) -> bool:
+        users: dict[str, str] = self.config.users
+        expected = users.get(session.username or "")
+        given = (session.password or "").encode()
+        return expected is not None and hmac.compare_digest(given, expected.encode())
+
+    @dataclass
+    class Config:
+        """users: {name: password}."""
+
+        users: dict[str, str] = field(default_factory=dict)
+
+
+class _AmqttBroker(amqtt.broker.Broker):
+    """amqtt's broker, less two habits of 0.12.1."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__(config)
+        self._writers: set[Any] = set()
+
+    async def stream_connected(self, reader: Any, writer: Any, listener_name: str) -> None:
+        """Remembers the connection: shutdown() leaves them open."""
+        connection = writer.get_extra_info("socket")
+        if connection is not None:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._writers.add(writer)
+        try:
+            await super().stream_connected(reader, writer, listener_name)
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+
+    async def _publish_retained_messages_for_subscription(
+        self, subscription: tuple[str, int], session: Session
+    ) -> None:
+        """Only to those who subscribed: on each connect it offers everybody's retained messages."""
+        mine = self.subscriptions.get(subscription[0], [])
+        if any(one.client_id == session.client_id for one, _ in mine):
+            await super()._publish_retained_messages_for_subscription(subscription, session)
+
+    def abort(self) -> None:
+        """Drops what is still connected."""
+        for writer in list(self._writers):
+            if writer.transport is not None:
+                writer.transport.abort()
+
+
+def _listening(port: int) -> bool:
+    with socket.socket() as s:
+        s.settimeout(0.5)
+        return s.connect_ex((HOST, port)) == 0
