@@ -42,8 +42,8 @@ class Broker:
     ) -> None:
         self.port = port or free_port()
         self.engine = engine or ("mosquitto" if shutil.which("mosquitto") else "amqtt")
-        runner = {"mosquitto": _Mosquitto, "amqtt": _Amqtt}[self.engine]
-        self._runner = runner(self.port, dict(users), Path(data_dir))
+        runner = _Mosquitto if self.engine == "mosquitto" else _Amqtt
+        self._runner: _Mosquitto | _Amqtt = runner(self.port, dict(users), Path(data_dir))
         self.running = False
 
     def start(self) -> None:
