@@ -1,0 +1,119 @@
+"""ECDSA over P-256 with SHA-256 digests, in bytecode (FIPS 186-5, 6; RFC 6979).
+
+Secrets meet three defences: nonces are hedged (nothing is lost when the random source is poor, and
+no two runs are alike when it is good), coordinates and inversions are blinded, and a signature is
+checked before anybody sees it, because a faulty one can give the key away.
+"""
+
+from evtill.core.crypto.curve import (
+    Comb,
+    N,
+    P,
+    affine,
+    inverse,
+    on_curve,
+)
+from evtill.core.crypto.hashes import hmac_sha256
+from evtill.core.errors import SignatureError
+
+
+class BytesTable:
+    """A comb table that is held in memory."""
+
+    def __init__(self, data):
+        self._data = data
+
+    def read_at(self, offset, n):
+        return self._data[offset : offset + n]
+
+
+class FileTable:
+    """A comb table in an open binary file, which stays open: 64 bytes are read at a time."""
+
+    def __init__(self, file):
+        self._file = file
+
+    def read_at(self, offset, n):
+        self._file.seek(offset)
+        return self._file.read(n)
+
+
+class P256:
+    """Signer and verifier over a comb table (p256.tab): an object with read_at(offset, n) -> bytes.
+
+    SignatureError when the table is not the one that tools/make_p256_table.py makes."""
+
+    def __init__(self, table):
+        self._comb = Comb(table)
+
+    def generate(self, urandom):
+        """A private key d, 0 < d < N, from `urandom(n) -> bytes` (FIPS 186-5, A.2.2)."""
+        while True:
+            d = int.from_bytes(urandom(32), "big")
+            if 0 < d < N:
+                return d
+
+    def public_key(self, d, blind=1):
+        """(x, y) of the private key d, 0 < d < N; SignatureError otherwise."""
+        if not 0 < d < N:
+            raise SignatureError("private key is out of range")
+        x, y = affine(self._comb.multiply(d, blind), blind)
+        if not on_curve(x, y):
+            raise SignatureError("computation of a public key went wrong")
+        return x, y
+
+    def sign(self, d, digest, entropy):
+        """(r, s) of a 32-byte digest under d, with s in the lower half.
+
+        `entropy` is fresh random bytes, 32 for choice; with b"" the nonce is RFC 6979's.
+        SignatureError when an input is out of range or a fault spoilt the computation."""
+        if not 0 < d < N or len(digest) != 32:
+            raise SignatureError("private key or digest is out of range")
+        e = int.from_bytes(digest, "big")
+        for k, blind in nonces(d, digest, entropy):
+            r, s = self._sign_with(d, e, k, blind)
+            if r and s:
+                return r, min(s, N - s)
+
+    def _sign_with(self, d, e, k, blind):
+        x, y = affine(self._comb.multiply(k, blind), blind)
+        r = x % N
+        s = inverse(k * blind % N, N) * (blind * (e + r * d) % N) % N
+        if not on_curve(x, y) or (s * k - e - r * d) % N:
+            raise SignatureError("computation of a signature went wrong")
+        return r, s
+
+    def verify(self, public_key, digest, r, s):
+        """Whether (r, s) is a signature of the 32-byte digest under the point (x, y).
+
+        A point off the curve and r or s out of range are False, not errors."""
+        x, y = public_key
+        if not (0 < r < N and 0 < s < N and on_curve(x, y) and len(digest) == 32):
+            return False
+        i = inverse(s, N)
+        k = int.from_bytes(digest, "big") * i % N
+        x, _, zz, _ = self._comb.multiply_two(k, r * i % N, x, y)
+        if not zz:
+            return False
+        # x / zz = r (mod N) without a division: x / zz is r or, seldom, r + N.
+        return r * zz % P == x or (r + N < P and (r + N) * zz % P == x)
+
+
+def nonces(d, digest, entropy):
+    """Yields (k, blind) for ever: nonces of RFC 6979, 3.2, with 3.6's additional data `entropy`.
+
+    `blind` (0 < blind < P) comes from the same secret state, for whatever must not be guessed."""
+    h1 = (int.from_bytes(digest, "big") % N).to_bytes(32, "big")
+    x = d.to_bytes(32, "big")
+    key = bytes(32)
+    v = b"\x01" * 32
+    for step in (b"\x00", b"\x01"):
+        key = hmac_sha256(key, v, step, x, h1, entropy)
+        v = hmac_sha256(key, v)
+    while True:
+        v = hmac_sha256(key, v)
+        k = int.from_bytes(v, "big")
+        if 0 < k < N:
+            yield k, int.from_bytes(hmac_sha256(key, v, b"\x02"), "big") % (P - 1) + 1
+        key = hmac_sha256(key, v, b"\x00")
+        v = hmac_sha256(key, v)
