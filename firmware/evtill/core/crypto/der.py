@@ -47,7 +47,7 @@ def sec1_decode(data):
 
 
 def der_encode(r, s):
-    """Ecdsa-Sig-Value of positive r and s below 2^256 in minimal DER (RFC 3279, 2.2.3), <= 72 bytes."""
+    """Ecdsa-Sig-Value of 0 < r, s < 2^256 in minimal DER, 8 to 72 bytes (RFC 3279, 2.2.3)."""
     r = _integer(r)
     s = _integer(s)
     return bytes((0x30, len(r) + len(s))) + r + s
@@ -62,13 +62,13 @@ def _integer(value):
 
 
 def der_decode(data):
-    """(r, s) from an Ecdsa-Sig-Value; SignatureError unless it is minimal DER of positive numbers."""
+    """(r, s) from an Ecdsa-Sig-Value; SignatureError unless it is what der_encode makes."""
     if 8 <= len(data) <= 72 and data[0] == 0x30 and data[1] == len(data) - 2:
         second = 4 + data[3]
         if second + 2 < len(data):
             r = int.from_bytes(data[4:second], "big")
             s = int.from_bytes(data[second + 2 :], "big")
             # One value has one encoding, so whatever is not that one is not DER.
-            if r and s and r < 1 << 256 and s < 1 << 256 and der_encode(r, s) == data:
+            if r and s and r < 1 << 256 and s < 1 << 256 and der_encode(r, s) == bytes(data):
                 return r, s
     raise SignatureError("signature is not minimal DER of two positive integers")

@@ -18,7 +18,7 @@ def sha256(*parts):
 
 
 def hmac_sha256(key, *parts):
-    """HMAC-SHA-256 of the parts one after another under a key of any length, 32 bytes (RFC 2104)."""
+    """HMAC-SHA-256 of the parts one after another under a key of any length (RFC 2104)."""
     if len(key) > _BLOCK:
         key = sha256(key)
     padded = int.from_bytes(key, "big") << 8 * (_BLOCK - len(key))
@@ -29,8 +29,8 @@ def hmac_sha256(key, *parts):
 def cmac(encrypt, message):
     """CMAC of `message`, 16 bytes (SP 800-38B, 6.2).
 
-    `encrypt(block) -> block` is the keyed 16-byte cipher: on a board `cryptolib.aes(key, 1).encrypt`
-    (ECB), which may be called again and again."""
+    `encrypt(block) -> block` is the keyed 16-byte cipher, called once for each block and once more:
+    on a board `cryptolib.aes(key, 1).encrypt`, which is ECB."""
     subkey = _doubled(int.from_bytes(encrypt(bytes(16)), "big"))
     whole = (len(message) - 1) // 16 if message else 0
     last = bytes(message[16 * whole :])

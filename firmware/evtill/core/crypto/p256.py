@@ -5,16 +5,25 @@ no two runs are alike when it is good), coordinates and inversions are blinded, 
 checked before anybody sees it, because a faulty one can give the key away.
 """
 
-from evtill.core.crypto.curve import (
-    Comb,
-    N,
-    P,
-    affine,
-    inverse,
-    on_curve,
+import hashlib
+
+from evtill.core.crypto.curve import TABLE_BYTES, Comb, N, P, affine, inverse, on_curve
+from evtill.core.crypto.der import (  # noqa: F401  (one import serves who signs and who encodes)
+    der_decode,
+    der_encode,
+    sec1_decode,
+    sec1_encode,
+    spki_decode,
+    spki_encode,
 )
 from evtill.core.crypto.hashes import hmac_sha256
 from evtill.core.errors import SignatureError
+
+# Of p256.tab as tools/make_p256_table.py writes it: a wrong entry would sign with a wrong nonce.
+_TABLE_SHA256 = (
+    b"\xff\x86\xdb\xdc\xf9\x08\xfb\x98\xda\xb6\x21\x4f\xff\x8b\xcf\x71"
+    b"\xfa\x07\xe8\xa7\x92\xd7\xf2\xf6\x8f\x76\xf6\x45\x7c\x2d\x64\xdb"
+)
 
 
 class BytesTable:
@@ -44,6 +53,11 @@ class P256:
     SignatureError when the table is not the one that tools/make_p256_table.py makes."""
 
     def __init__(self, table):
+        h = hashlib.sha256()
+        for at in range(0, TABLE_BYTES, 512):
+            h.update(table.read_at(at, 512))
+        if h.digest() != _TABLE_SHA256:
+            raise SignatureError("comb table of P-256 is damaged or of another version")
         self._comb = Comb(table)
 
     def generate(self, urandom):
