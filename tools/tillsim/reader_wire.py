@@ -20,8 +20,9 @@ FAULTS = ("none", "dead", "no_ack", "no_answer", "bad_checksum", "truncated", "e
 def frame(data: bytes) -> bytes:
     """Information frame (6.2.1.1, 6.2.1.2) around TFI and packet data."""
     n = len(data)
-    head = bytes([n, -n & 0xFF])
-    if n > 255:
+    if n <= 255:
+        head = bytes([n, -n & 0xFF])
+    else:
         head = bytes([0xFF, 0xFF, n >> 8, n & 0xFF, -((n >> 8) + (n & 0xFF)) & 0xFF])
     return b"\x00\x00\xff" + head + data + bytes([-sum(data) & 0xFF, 0])
 

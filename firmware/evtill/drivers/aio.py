@@ -94,8 +94,8 @@ class Receiver:
         self.n = max(left, 0)
 
     def clear(self):
-        """Forgets everything that has arrived until now. Returns the number of bytes forgotten."""
-        stale = self.n
+        """Forgets everything that has arrived until now. Returns how much was still in the UART."""
+        stale = 0
         self.n = 0
         # Bounded: a line that babbles must not hold the loop. The caller waits for silence.
         for _ in range(8):

@@ -35,7 +35,7 @@ MODELS = {
 def float32_scaled(high, low, scale):
     """IEEE 754 single of the 16-bit words `high`, `low` times the integer `scale`, as an integer.
 
-    Halves round away from zero. Raises MeterError for infinities, NaNs and above 2**40."""
+    Halves round away from zero. Raises MeterError for infinities, NaNs, 2**40 and above."""
     exponent = (high >> 7) & 0xFF
     if exponent == 0:
         return 0  # zero, or a denormal below 1e-37

@@ -164,5 +164,5 @@ class ModbusMaster:
                 await sleep_ms(max(0, min(due_ms, ticks_diff(deadline, ticks_ms()))))
                 rx.take()
                 length = reply_length(rx.buf, rx.n, address, function, count)
-        if rx.n < _LONGEST:
-            await rx.more(self._gap_ms)
+        await sleep_ms(self._gap_ms)
+        rx.take()

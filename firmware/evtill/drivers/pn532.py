@@ -5,7 +5,7 @@ its wake-up: 6.2.3 and 7.2.11; commands: the sections at each constant.
 """
 
 from evtill.core.errors import ReaderError
-from evtill.drivers.aio import Receiver, ticks_add, ticks_diff, ticks_ms
+from evtill.drivers.aio import Receiver, sleep_ms, ticks_add, ticks_diff, ticks_ms
 
 _TO_PN532 = 0xD4  # 6.2.1.1: TFI
 _FROM_PN532 = 0xD5
@@ -18,7 +18,7 @@ _IN_LIST_PASSIVE_TARGET = 0x4A  # 7.3.5; args: MaxTg, BrTy
 _ACK = b"\x00\x00\xff\x00\xff\x00"  # 6.2.1.3; from the host it aborts a command (6.2.2)
 # 7.2.11: asleep, it needs a first byte with edges and time before the command; zeros are preamble.
 _WAKE_UP = b"\x55\x55" + bytes(14)
-_NORMAL_MODE = b"\x01\x00\x00"  # 7.2.10: no SAM
+_NORMAL_MODE = b"\x01\x00\x01"  # 7.2.10: no SAM; no timeout; IRQ pin driven
 # 7.3.1 item 5, MaxRetries: ATR and PSL as at reset; passive activation without end, so that a card
 # is looked for all the time that the caller waits.
 _RETRY_FOR_EVER = b"\x05\xff\x01\xff"
@@ -28,6 +28,8 @@ _IC_PN532 = 0x32  # 7.2.2
 # 6.2.3 has the reader acknowledge within 15 ms; a UART behind USB or a pty adds its own.
 _ACK_TIMEOUT_MS = 100
 _ANSWER_TIMEOUT_MS = 200
+# The chip does not confirm an abort, and misses a command that follows too closely.
+_SETTLE_MS = 2
 # Bytes of one frame follow each other; a frame that pauses for so long was noise that looked so.
 _PAUSE_MS = 50
 _BUFFER = 96  # the longest answer asked for: UID of 10 bytes and ATS of 20, with their frame
@@ -151,15 +153,22 @@ class PN532:
         self._write(_WAKE_UP)
         # An abort before it: a command that was going on before our reboot.
         self._write(_ACK)
-        await self._pause()
+        await sleep_ms(_SETTLE_MS)
         # First, because a PN532 after power-up stays in LowVbat mode until it is configured.
         await self._command(_SAM_CONFIGURATION, _NORMAL_MODE, _ANSWER_TIMEOUT_MS, True)
+        firmware = await self.check()
+        await self._command(_RF_CONFIGURATION, _RETRY_FOR_EVER, _ANSWER_TIMEOUT_MS, True)
+        self.firmware = firmware
+
+    async def check(self):
+        """(version, revision) of the reader's firmware, asked anew. Raises ReaderError.
+
+        To be called now and then while no card comes: a reader that hangs after its
+        acknowledgement looks like one without a card."""
         answer = await self._command(_GET_FIRMWARE_VERSION, b"", _ANSWER_TIMEOUT_MS, True)
         if len(answer) != 4 or answer[0] != _IC_PN532:
             raise ReaderError("the reader is no PN532")
-        firmware = (answer[1], answer[2])
-        await self._command(_RF_CONFIGURATION, _RETRY_FOR_EVER, _ANSWER_TIMEOUT_MS, True)
-        self.firmware = firmware
+        return answer[1], answer[2]
 
     async def read_uid(self, timeout_ms):
         """UID of the card in the field, or None when none came within `timeout_ms`.
@@ -168,7 +177,7 @@ class PN532:
         answer = await self._command(_IN_LIST_PASSIVE_TARGET, _ONE_106A, timeout_ms, False)
         if answer is None:
             self._write(_ACK)
-            await self._pause()
+            await sleep_ms(_SETTLE_MS)
             return None
         return parse_target(answer)
 
@@ -178,10 +187,12 @@ class PN532:
         None after `timeout_ms` unless `must_answer`. Raises ReaderError."""
         try:
             self._rx.clear()
-            length = put_command(self._tx, command, args)
-            self._write(self._tx_view[:length])
+            frame = self._tx_view[: put_command(self._tx, command, args)]
+            self._write(frame)
             if not await self._expect(ACK, 0, _ACK_TIMEOUT_MS):
-                raise ReaderError("the reader does not acknowledge")
+                self._write(frame)  # 6.2.3: the host sends it again
+                if not await self._expect(ACK, 0, _ACK_TIMEOUT_MS):
+                    raise ReaderError("the reader does not acknowledge")
             if await self._expect(DATA, command + 1, timeout_ms):
                 return self._rx.view[self._scanner.start + 1 : self._scanner.end]
         except OSError as e:
@@ -218,13 +229,6 @@ class PN532:
             if not await rx.more(left_ms) and partial:
                 # What looked like the beginning of a frame was none: look behind it.
                 rx.drop(1)
-
-    async def _pause(self):
-        # The chip does not confirm an abort, and misses a command that follows too closely.
-        try:
-            await self._rx.more(2)
-        except OSError as e:
-            raise ReaderError("uart: %s" % e) from e
 
     def _write(self, frame):
         try:
