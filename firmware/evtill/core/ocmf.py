@@ -51,7 +51,7 @@ def seal(body, r, s):
     """The complete OCMF string (bytes) of a signed `body`.
 
     r, s: the ECDSA signature over the SHA-256 of `body`."""
-    from evtill.core.crypto.p256 import der_encode
+    from evtill.core.crypto.der import der_encode
 
     out = 'OCMF|%s|{"SA":"%s","SD":"' % (str(body, "ascii"), _SIGNATURE_METHOD)
     for byte in der_encode(r, s):

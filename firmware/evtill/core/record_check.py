@@ -5,7 +5,7 @@ import json
 from evtill.core import record
 from evtill.core.errors import RecordError
 
-_PAYLOAD_MAX = 16384  # bytes; a record of 30 periods has about 8,000
+_PAYLOAD_MAX = 24576  # bytes: what fits an envelope of core.jws
 _MAX = (1 << 53) - 1  # what every JSON reader holds exactly
 _DECIMAL = "0123456789"
 _HEX = "0123456789abcdef"

@@ -1,0 +1,153 @@
+"""tillback: the reference backend, from the command line."""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from evtill.core.errors import ConfigError, EvtillError
+from tillback.store import Store, UsageRecord
+from tillctl.public_key import PublicKey
+
+_DATABASE = "sqlite:///tillback.sqlite"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command; the exit code is 0, or 1 after one line on standard error."""
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    try:
+        code: int = arguments.run(arguments)
+        return code
+    except EvtillError as error:
+        print(f"tillback: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `tillback records | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tillback", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        added.add_argument("--database", default=_DATABASE, metavar="URL",
+                           help=f"SQLAlchemy's (default {_DATABASE})")  # fmt: skip
+        added.set_defaults(run=run)
+        return added
+
+    serve = command("serve", _serve, "store and acknowledge what the chargers publish")
+    serve.add_argument("--broker", required=True, metavar="URL",
+                       help="mqtt://user:password@host:port; or @FILE that holds it")  # fmt: skip
+
+    register = command("register", _register, "make a charger known")
+    register.add_argument("charger", help="its id, such as DE*EVT*E000123")
+    register.add_argument("--key", required=True, type=Path, metavar="PEM",
+                          help="its public record key")  # fmt: skip
+    register.add_argument("--ack-key", required=True, type=Path, metavar="FILE",
+                          help="its acknowledgement key: a file with 32 bytes in hex")  # fmt: skip
+    register.add_argument("--mqtt-user", help="its user on the broker")
+
+    records = command("records", _records, "list the usage records")
+    records.add_argument("--charger", help="only this one's")
+    records.add_argument("--jsonl", action="store_true",
+                         help="{jws, payload, ocmf} a line, instead of a table")  # fmt: skip
+
+    receipt = command("receipt", _receipt, "print a session's receipt")
+    receipt.add_argument("id", help="the record's id")
+    form = receipt.add_mutually_exclusive_group()
+    form.add_argument("--html", action="store_true", help="a page, self-contained")
+    form.add_argument("--text", action="store_true", help="for a terminal (default)")
+    return parser
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from tillback.ingest import Ingest
+
+    url = arguments.broker
+    if url.startswith("@"):
+        url = _read(Path(url[1:])).strip()
+    store = Store(arguments.database)
+    ingest = Ingest(store, url)
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        for one in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(one, stop.set)
+        await ingest.start()
+        await stop.wait()
+        await ingest.stop()
+
+    try:
+        asyncio.run(serve())
+    finally:
+        store.close()
+    return 0
+
+
+def _register(arguments: argparse.Namespace) -> int:
+    key = PublicKey.read(arguments.key)
+    text = _read(arguments.ack_key).strip()
+    try:
+        ack_key = bytes.fromhex(text)
+    except ValueError:
+        ack_key = b""
+    if len(ack_key) != 32:
+        raise ConfigError(f"{arguments.ack_key}: want 32 bytes in hex")
+    if not 1 <= len(arguments.charger) <= 34 or set("/+#") & set(arguments.charger):
+        raise ConfigError("charger: want 1 to 34 characters without / + #")
+    with contextlib.closing(Store(arguments.database)) as store:
+        store.register(arguments.charger, key.pem, ack_key, arguments.mqtt_user)
+    print(f"{arguments.charger} registered, record key {key.kid}")
+    return 0
+
+
+def _records(arguments: argparse.Namespace) -> int:
+    with contextlib.closing(Store(arguments.database)) as store:
+        for row in store.records(arguments.charger):
+            print(as_jsonl(row) if arguments.jsonl else _as_line(row))
+    return 0
+
+
+def as_jsonl(row: UsageRecord) -> str:
+    """{jws, payload, ocmf} of a stored record, on one line."""
+    payload = json.loads(row.payload)
+    return json.dumps({"jws": row.jws.decode(), "payload": payload, "ocmf": payload["ocmf"]})
+
+
+def _as_line(row: UsageRecord) -> str:
+    found = json.loads(row.payload)
+    cost = f"{found['total_cost']['incl_minor']} {found['currency']} minor"
+    return f"{row.id:36} {found['start_date_time']} {found['total_energy_wh']:>8} Wh  {cost}"
+
+
+def _receipt(arguments: argparse.Namespace) -> int:
+    from tillback import receipt
+
+    with contextlib.closing(Store(arguments.database)) as store:
+        row = store.record(arguments.id)
+    if row is None:
+        raise ConfigError(f"no record {arguments.id}")
+    model = receipt.model(row.jws)
+    print(receipt.html(model) if arguments.html else receipt.text(model), end="")
+    return 0
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"{path}: cannot be read") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,345 @@
+"""What the backend keeps, in one SQL database: nothing that is stored is ever changed or deleted.
+
+Usage records are idempotent on (charger, seq). The database itself refuses updates and deletes."""
+
+import datetime
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy import ForeignKey, LargeBinary, UniqueConstraint, create_engine, event, func, select
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+
+from evtill.core.errors import EvtillError
+
+STORED, DUPLICATE, CONFLICT = "stored", "duplicate", "conflict"
+
+
+class StoreError(EvtillError):
+    """The database cannot be opened, or refuses; the text is one line."""
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Charger(Base):
+    """A registered charger and the keys that speak for it."""
+
+    __tablename__ = "chargers"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    public_key_pem: Mapped[str]
+    ack_key: Mapped[bytes] = mapped_column(LargeBinary)
+    mqtt_user: Mapped[str | None]
+    registered_at: Mapped[str]
+
+
+class UsageRecord(Base):
+    """A usage record as it was published: `jws` are the charger's own bytes."""
+
+    __tablename__ = "usage_records"
+    __table_args__ = (UniqueConstraint("charger", "seq"),)
+    row: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(unique=True)
+    charger: Mapped[str] = mapped_column(ForeignKey("chargers.id"))
+    seq: Mapped[int]
+    prev: Mapped[str]
+    sha256: Mapped[str]
+    jws: Mapped[bytes] = mapped_column(LargeBinary)
+    payload: Mapped[bytes] = mapped_column(LargeBinary)
+    received_at: Mapped[str]
+
+
+class Event(Base):
+    """An event as it was published."""
+
+    __tablename__ = "events"
+    __table_args__ = (UniqueConstraint("charger", "id"),)
+    row: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str]
+    charger: Mapped[str] = mapped_column(ForeignKey("chargers.id"))
+    at: Mapped[str | None]
+    name: Mapped[str]
+    detail: Mapped[str]
+    sha256: Mapped[str]
+    payload: Mapped[bytes] = mapped_column(LargeBinary)
+    received_at: Mapped[str]
+
+
+class Status(Base):
+    """A status that differs from the one before it."""
+
+    __tablename__ = "statuses"
+    row: Mapped[int] = mapped_column(primary_key=True)
+    charger: Mapped[str] = mapped_column(ForeignKey("chargers.id"), index=True)
+    payload: Mapped[bytes] = mapped_column(LargeBinary)
+    received_at: Mapped[str]
+
+
+class Refused(Base):
+    """What was not stored as a record or event, with the reason: evidence, kept as it came."""
+
+    __tablename__ = "refused"
+    __table_args__ = (UniqueConstraint("charger", "topic", "sha256"),)
+    row: Mapped[int] = mapped_column(primary_key=True)
+    charger: Mapped[str]
+    topic: Mapped[str]
+    sha256: Mapped[str]
+    reason: Mapped[str]
+    body: Mapped[bytes] = mapped_column(LargeBinary)
+    received_at: Mapped[str]
+
+
+class Alarm(Base):
+    """Something that a person has to look at; each is raised once."""
+
+    __tablename__ = "alarms"
+    __table_args__ = (UniqueConstraint("charger", "name", "detail"),)
+    row: Mapped[int] = mapped_column(primary_key=True)
+    charger: Mapped[str]
+    name: Mapped[str]
+    detail: Mapped[str]
+    raised_at: Mapped[str]
+
+
+_APPEND_ONLY = (UsageRecord, Event, Status, Refused, Alarm)
+
+
+class Store:
+    """The database behind `url` (SQLAlchemy's; `sqlite:///FILE`), made when it is not there.
+
+    Each method is one transaction, on disk when it returns. Safe to call from several threads."""
+
+    def __init__(self, url: str) -> None:
+        """Raises StoreError."""
+        try:
+            self._engine = create_engine(url)
+            if self._engine.dialect.name == "sqlite":
+                event.listen(self._engine, "connect", _durable)
+            Base.metadata.create_all(self._engine)
+            self._forbid_changes()
+        except (SQLAlchemyError, ModuleNotFoundError) as error:
+            raise StoreError(f"database {url}: {_one_line(error)}") from error
+        self._session = sessionmaker(self._engine, expire_on_commit=False)
+
+    def close(self) -> None:
+        """Closes every connection."""
+        self._engine.dispose()
+
+    def register(
+        self, charger: str, public_key_pem: str, ack_key: bytes, mqtt_user: str | None = None
+    ) -> None:
+        """Registers a charger; a second time only with the same keys. Raises StoreError."""
+        with self._session.begin() as session:
+            known = session.get(Charger, charger)
+            if known is None:
+                session.add(
+                    Charger(
+                        id=charger, public_key_pem=public_key_pem, ack_key=ack_key,
+                        mqtt_user=mqtt_user, registered_at=now(),
+                    )
+                )  # fmt: skip
+            elif (known.public_key_pem, known.ack_key) != (public_key_pem, ack_key):
+                raise StoreError(f"{charger} is registered already, with other keys")
+
+    def charger(self, charger: str) -> Charger | None:
+        """The registration of `charger`."""
+        with self._session() as session:
+            return session.get(Charger, charger)
+
+    def add_record(
+        self, charger: str, record: dict[str, Any], jws: bytes, sha256: str, payload: bytes
+    ) -> str:
+        """STORED; DUPLICATE when these very bytes are there; CONFLICT when this seq has others.
+
+        Raises an alarm for a hole in seq, for a record that does not continue the chain and for a
+        conflict."""
+        seq = record["seq"]
+        try:
+            with self._session.begin() as session:
+                known = session.scalars(
+                    select(UsageRecord).where(
+                        UsageRecord.charger == charger, UsageRecord.seq == seq
+                    )
+                ).one_or_none()
+                if known is not None:
+                    if known.sha256 == sha256:
+                        return DUPLICATE
+                    _alarm(session, charger, "same_seq_other_content", f"seq {seq}: {sha256}")
+                    return CONFLICT
+                session.add(
+                    UsageRecord(
+                        id=record["id"], charger=charger, seq=seq, prev=record["prev"],
+                        sha256=sha256, jws=jws, payload=payload, received_at=now(),
+                    )
+                )  # fmt: skip
+                session.flush()
+                _check_chain(session, charger, seq)
+        except IntegrityError:  # another ingester stored this seq meanwhile
+            return self.add_record(charger, record, jws, sha256, payload)
+        return STORED
+
+    def add_event(self, charger: str, found: dict[str, Any], sha256: str, payload: bytes) -> str:
+        """STORED, DUPLICATE or CONFLICT, as add_record, by (charger, id)."""
+        try:
+            with self._session.begin() as session:
+                known = session.scalars(
+                    select(Event).where(Event.charger == charger, Event.id == found["id"])
+                ).one_or_none()
+                if known is not None:
+                    return DUPLICATE if known.sha256 == sha256 else CONFLICT
+                session.add(
+                    Event(
+                        id=found["id"], charger=charger, at=found["at"], name=found["name"],
+                        detail=found["detail"], sha256=sha256, payload=payload, received_at=now(),
+                    )
+                )  # fmt: skip
+        except IntegrityError:
+            return self.add_event(charger, found, sha256, payload)
+        return STORED
+
+    def add_status(self, charger: str, payload: bytes) -> bool:
+        """Keeps a status unless it equals the charger's last one."""
+        with self._session.begin() as session:
+            last = session.scalars(
+                select(Status).where(Status.charger == charger).order_by(Status.row.desc()).limit(1)
+            ).one_or_none()
+            if last is not None and last.payload == payload:
+                return False
+            session.add(Status(charger=charger, payload=payload, received_at=now()))
+        return True
+
+    def refuse(self, charger: str, topic: str, body: bytes, sha256: str, reason: str) -> None:
+        """Keeps what was refused, once, and raises an alarm."""
+        try:
+            with self._session.begin() as session:
+                if session.scalar(
+                    select(func.count()).select_from(Refused).where(
+                        Refused.charger == charger, Refused.topic == topic,
+                        Refused.sha256 == sha256,
+                    )
+                ):  # fmt: skip
+                    return
+                session.add(
+                    Refused(
+                        charger=charger, topic=topic, sha256=sha256, reason=reason, body=body,
+                        received_at=now(),
+                    )
+                )  # fmt: skip
+                _alarm(session, charger, "refused", f"{topic} {sha256}: {reason}")
+        except IntegrityError:
+            return
+
+    def alarm(self, charger: str, name: str, detail: str) -> None:
+        """Raises an alarm unless it has been raised."""
+        try:
+            with self._session.begin() as session:
+                _alarm(session, charger, name, detail)
+        except IntegrityError:
+            return
+
+    def records(self, charger: str | None = None) -> Iterator[UsageRecord]:
+        """All records, of one charger or of all, by charger and seq."""
+        query = select(UsageRecord).order_by(UsageRecord.charger, UsageRecord.seq)
+        if charger is not None:
+            query = query.where(UsageRecord.charger == charger)
+        with self._session() as session:
+            yield from session.scalars(query.execution_options(yield_per=200))
+
+    def record(self, record_id: str) -> UsageRecord | None:
+        """The record of that id."""
+        with self._session() as session:
+            return session.scalars(
+                select(UsageRecord).where(UsageRecord.id == record_id)
+            ).one_or_none()
+
+    def events(self, charger: str | None = None) -> list[Event]:
+        """Events in the order of their arrival."""
+        return self._rows(Event, charger)
+
+    def statuses(self, charger: str | None = None) -> list[Status]:
+        """Statuses in the order of their arrival."""
+        return self._rows(Status, charger)
+
+    def alarms(self, charger: str | None = None) -> list[Alarm]:
+        """Alarms in the order in which they were raised."""
+        return self._rows(Alarm, charger)
+
+    def refusals(self, charger: str | None = None) -> list[Refused]:
+        """What was refused, in the order of its arrival."""
+        return self._rows(Refused, charger)
+
+    def _rows(self, table: Any, charger: str | None) -> list[Any]:
+        query = select(table).order_by(table.row)
+        if charger is not None:
+            query = query.where(table.charger == charger)
+        with self._session() as session:
+            return list(session.scalars(query))
+
+    def _forbid_changes(self) -> None:
+        if self._engine.dialect.name != "sqlite":
+            return
+        with self._engine.begin() as connection:
+            for table in _APPEND_ONLY:
+                name = table.__tablename__
+                for verb in ("UPDATE", "DELETE"):
+                    connection.execute(
+                        sqlalchemy.text(
+                            f"CREATE TRIGGER IF NOT EXISTS {name}_no_{verb.lower()} BEFORE {verb} "
+                            f"ON {name} BEGIN SELECT RAISE(ABORT, '{name} is append-only'); END"
+                        )
+                    )
+
+
+def _check_chain(session: Session, charger: str, seq: int) -> None:
+    """Alarms for what the new record `seq` shows about its neighbours, whichever came first."""
+    near = {
+        one.seq: one
+        for one in session.scalars(
+            select(UsageRecord).where(
+                UsageRecord.charger == charger, UsageRecord.seq.between(seq - 1, seq + 1)
+            )
+        )
+    }
+    before = near.get(seq - 1)
+    if before is None and seq > 1:
+        known = session.scalar(
+            select(func.max(UsageRecord.seq)).where(
+                UsageRecord.charger == charger, UsageRecord.seq < seq
+            )
+        )
+        first = (known or 0) + 1
+        missing = f"{first}" if first == seq - 1 else f"{first} to {seq - 1}"
+        _alarm(session, charger, "hole_in_seq", f"seq {missing} missing before {seq}")
+    zeros = "0" * 64
+    if seq == 1 and near[1].prev != zeros:
+        _alarm(session, charger, "chain_broken", "seq 1 does not begin the chain")
+    for one, other in ((before, near[seq]), (near[seq], near.get(seq + 1))):
+        if one is not None and other is not None and other.prev != one.sha256:
+            _alarm(session, charger, "chain_broken", f"seq {other.seq} does not follow {one.seq}")
+
+
+def _alarm(session: Session, charger: str, name: str, detail: str) -> None:
+    known = select(func.count()).select_from(Alarm).where(
+        Alarm.charger == charger, Alarm.name == name, Alarm.detail == detail
+    )  # fmt: skip
+    if not session.scalar(known):
+        session.add(Alarm(charger=charger, name=name, detail=detail, raised_at=now()))
+
+
+def _durable(connection: Any, _: Any) -> None:
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def now() -> str:
+    """The time, as it stands in the database: UTC with milliseconds."""
+    stamp = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+    return stamp.replace("+00:00", "Z")
+
+
+def _one_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]
