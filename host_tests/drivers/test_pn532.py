@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +14,7 @@ from host_tests.fakes.loop import run
 from host_tests.fakes.uart import Uart
 from tillsim.reader_wire import ACK, FAULTS, ReaderWire, frame
 
-EXAMPLES = 50_000 if os.environ.get("EVTILL_SOAK") else 200
+EXAMPLES = 200
 UIDS = [bytes.fromhex(u) for u in ("DEADBEEF", "04A2243B6C5E80", "00112233445566778899")]
 # The longest that one call may take beyond its timeout: two waits for an acknowledgement, and the
 # pause after an abort.

@@ -41,16 +41,20 @@ def float32_scaled(high, low, scale):
         return 0  # zero, or a denormal below 1e-37
     if exponent == 0xFF:
         raise MeterError("register is not a number")
-    scaled = (0x800000 | (high & 0x7F) << 16 | low) * scale
+    mantissa = 0x800000 | (high & 0x7F) << 16 | low
     shift = exponent - 150  # IEEE 754 3.4: bias 127, 23 bits of fraction
     if shift > 16:
         raise MeterError("register is out of range")
     if shift >= 0:
-        scaled <<= shift
+        scaled = mantissa * scale << shift
     elif shift < -64:
         scaled = 0
     else:
-        scaled = (scaled + (1 << -shift - 1)) >> -shift
+        # Whole and fraction apart: the products of usual values then fit a 31-bit small integer,
+        # which costs no heap.
+        whole = mantissa >> -shift
+        fraction = mantissa - (whole << -shift)
+        scaled = whole * scale + (fraction * scale + (1 << -shift - 1) >> -shift)
     return -scaled if high & 0x8000 else scaled
 
 
