@@ -16,14 +16,14 @@ def run(code: str, *args: str, bits: int = 32, heap: str = "112k", timeout_s: in
 
     The path holds the firmware (.mpy), host_tests/on_micropython and umqtt. Raises AssertionError
     with what the interpreter said when it exits with anything but 0."""
-    tree = firmware.build(firmware.BUILD / "mpy" / f"test-{os.getpid()}", firmware.ROOT / "firmware")
+    tree = firmware.build(firmware.BUILD / "mpy" / "test", firmware.ROOT / "firmware")
     paths = [tree, HERE / "on_micropython", runtime.RUNTIME]
     environment = os.environ | {"MICROPYPATH": ":".join(map(str, paths)) + ":.frozen"}
-    with tempfile.NamedTemporaryFile("w", suffix=".py") as script:
-        script.write(code)
-        script.flush()
+    with tempfile.TemporaryDirectory() as folder:  # the script's folder comes first on its path
+        script = Path(folder) / "script.py"
+        script.write_text(code)
         done = subprocess.run(
-            [*runtime.micropython(bits), "-X", f"heapsize={heap}", script.name, *args],
+            [*runtime.micropython(bits), "-X", f"heapsize={heap}", str(script), *args],
             env=environment, capture_output=True, text=True, timeout=timeout_s, check=False,
         )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

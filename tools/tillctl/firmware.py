@@ -1,5 +1,6 @@
 """The firmware tree as it goes on a board: sources compiled to .mpy, plus the board's own files."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,8 +13,11 @@ BUILD = ROOT / "build"
 SOURCES_ONLY = {"boot.py", "main.py"}
 
 
-def build(target: Path, *trees: Path, optimise: int = 3) -> Path:
-    """Compiles every .py of `trees` into `target`, keeping their layout; other files are copied.
+def build(
+    target: Path, *trees: Path, optimise: int = 3, leave_out: tuple[str, ...] = ()
+) -> Path:
+    """Compiles every .py of `trees` into `target`, keeping their layout; other files are copied,
+    but for files and folders named in `leave_out`.
 
     -O3 drops assertions (ours guard only our own mistakes) and line numbers (4 kB of heap).
     A file is compiled again only when its source is newer. Returns `target`."""
@@ -21,7 +25,7 @@ def build(target: Path, *trees: Path, optimise: int = 3) -> Path:
     for tree in trees:
         for source in sorted(tree.rglob("*")):
             relative = source.relative_to(tree)
-            if source.is_dir() or "__pycache__" in relative.parts or source.suffix == ".md":
+            if source.is_dir() or not {"__pycache__", *leave_out}.isdisjoint(relative.parts):
                 continue
             compiled = source.suffix == ".py" and source.name not in SOURCES_ONLY
             output = target / (relative.with_suffix(".mpy") if compiled else relative)
@@ -29,7 +33,7 @@ def build(target: Path, *trees: Path, optimise: int = 3) -> Path:
             if output.exists() and output.stat().st_mtime_ns > source.stat().st_mtime_ns:
                 continue
             output.parent.mkdir(parents=True, exist_ok=True)
-            scratch = output.with_name(output.name + ".new")
+            scratch = output.with_name(f"{output.name}.{os.getpid()}.new")
             if compiled:
                 compile_file(source, scratch, str(relative), optimise)
             else:

@@ -157,6 +157,11 @@ class Kernel:
     def unwatch(self, source: Source) -> None:
         self._selector.unregister(source.fileno())
 
+    def restart_clock(self) -> None:
+        """Time 0 is now; what was going to happen is forgotten. Only while no board is attached."""
+        self.now_ms = 0
+        self._events.clear()
+
     # -- the loop -----------------------------------------------------------------------------
 
     def run(self, done: Callable[[], bool] = lambda: False) -> None:

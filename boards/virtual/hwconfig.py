@@ -1,0 +1,85 @@
+"""The virtual board's parts. On every board this is the only file that imports `machine`."""
+
+import machine
+import network
+import vfs
+from evtill.drivers.contactor import Contactor
+from evtill.drivers.display import TextDisplay
+from evtill.drivers.modbus import ModbusMaster
+from evtill.drivers.pn532 import PN532
+
+BOARD = "virtual"
+DATA = "/data"  # configuration, keys, tariff, tokens, journal: apart from the firmware
+
+_METER_UART = 1
+_READER_UART = 2
+_COIL_PIN = 4
+_FEEDBACK_PIN = 5
+_PLUG_PIN = 6  # high while a plug is in the car (control pilot state B or C)
+_WATCHDOG_MS = 8000
+
+
+def mount_data():
+    """Mounts the data partition at DATA. Raises OSError; never formats."""
+    vfs.mount(vfs.VfsLfs2(machine.Partition("data")), DATA)
+
+
+def format_data():
+    """Makes an empty filesystem on the data partition: provisioning's business only."""
+    vfs.VfsLfs2.mkfs(machine.Partition("data"))
+
+
+def data_is_blank():
+    """Whether the data partition was never written: its first block is as erased."""
+    block = bytearray(256)
+    machine.Partition("data").readblocks(0, block)
+    return block == b"\xff" * 256
+
+
+def modbus():
+    return ModbusMaster(machine.UART(_METER_UART, baudrate=9600), baudrate=9600)
+
+
+def reader():
+    return PN532(machine.UART(_READER_UART, baudrate=115200))
+
+
+def contactor():
+    coil = machine.Pin(_COIL_PIN, machine.Pin.OUT)
+    return Contactor(coil, machine.Pin(_FEEDBACK_PIN, machine.Pin.IN))
+
+
+def plugged():
+    """Whether a plug is in the car."""
+    return bool(machine.Pin(_PLUG_PIN, machine.Pin.IN).value())
+
+
+def display():
+    return TextDisplay(machine.display)
+
+
+def watchdog():
+    return machine.WDT(timeout=_WATCHDOG_MS)
+
+
+def network_up(config):
+    """Joins the network of `config`; the virtual board is on the PC's."""
+    return network.WLAN(network.STA_IF).isconnected()
+
+
+def rtc_unix_s():
+    """Unix seconds of the battery-backed clock."""
+    import time
+
+    seconds = time.time()
+    # MicroPython counts from 2000 on microcontrollers and from 1970 on a PC.
+    return seconds + (946684800 if time.gmtime(0)[0] == 2000 else 0)
+
+
+def reset_cause():
+    """Why the board started: "power", "watchdog" or "reset"."""
+    causes = {machine.PWRON_RESET: "power", machine.WDT_RESET: "watchdog"}
+    return causes.get(machine.reset_cause(), "reset")
+
+
+reset = machine.reset

@@ -1,0 +1,354 @@
+"""One connector: carries out what core.session decides, with the board's parts and the till."""
+
+import asyncio
+
+from evtill.app import screens
+from evtill.core import session as states
+from evtill.core.errors import (
+    JournalError,
+    MeterError,
+    ModbusError,
+    ReaderError,
+    TariffError,
+)
+from evtill.core.tokens import BLOCKED, token_of
+from evtill.drivers.pn532 import TapDetector
+
+_TRIES = 3  # readings asked for before a start is refused, or an end goes without
+_IDLE_READ_MS = 10000  # between readings while nobody charges: is the meter still there?
+_GAP_MS = 60000  # a session without a reading for so long is ended
+_PLUG_MS = 250
+_CARD_MS = 100  # between looks at a card that lies on the reader
+_NO_CARD_MS = 30000  # the reader itself waits for a card for so long
+_CONTACT_MS = 100  # contacts have moved by then
+_QUEUE = 16
+
+
+class ChargePoint:
+    """parts: {"meter", "reader", "contactor", "display", "plugged"}; report(name, detail): an
+    event; beat(task name): the supervisor's."""
+
+    def __init__(self, config, parts, till, tokens, token_key, clock, report, beat):
+        self._config = config
+        self._meter = parts["meter"]
+        self._reader = parts["reader"]
+        self._contactor = parts["contactor"]
+        self._display = parts["display"]
+        self._plugged = parts["plugged"]
+        self._till = till
+        self._tokens = tokens
+        self._token_key = token_key
+        self._clock = clock
+        self._report = report
+        self._beat = beat
+        self.state = states.INITIAL
+        self.reading = None
+        self._read_at_ms = 0
+        self._meter_lost = None  # why, once it is known
+        self._queue = []
+        self._wake = asyncio.Event()
+        self._bus = asyncio.Lock()
+        self._message_until_ms = 0
+        self._plug_deadline_ms = None
+        self._checkpoint_ms = 0
+        self._idle_lines = None
+
+    # -- events in ----------------------------------------------------------------------------
+
+    def post(self, event, detail=None):
+        """Queues an event for the session; a full queue drops it (a driver taps again)."""
+        if len(self._queue) < _QUEUE:
+            self._queue.append((event, detail))
+            self._wake.set()
+
+    async def run_session(self):
+        """Task: takes the events one by one and carries out what follows."""
+        while True:
+            self._beat("session")
+            try:
+                await asyncio.wait_for_ms(self._wake.wait(), 1000)
+            except asyncio.TimeoutError:
+                pass
+            self._wake.clear()
+            while self._queue:
+                event, detail = self._queue.pop(0)
+                await self._handle(event, detail)
+            await self._tick()
+
+    async def _handle(self, event, detail):
+        while event:
+            self.state, effects = states.step(self.state, event, detail)
+            event = None
+            for name, argument in effects:
+                outcome = await getattr(self, "_" + name)(argument)
+                if outcome:
+                    event, detail = outcome
+
+    async def _tick(self):
+        """What time alone brings."""
+        now_ms = self._clock.now_ms()
+        name = self.state[0]
+        if name == "authorised" and self._plug_deadline_ms is not None:
+            if now_ms >= self._plug_deadline_ms:
+                self._plug_deadline_ms = None
+                await self._handle("expired", None)
+        elif name in states.RUNNING:
+            if now_ms - self._read_at_ms > _GAP_MS:
+                await self._handle("stop", "MeterFault")
+            elif now_ms - self._checkpoint_ms >= self._config["checkpoint_s"] * 1000:
+                self._checkpoint_ms = now_ms
+                self._till.checkpoint()
+        self._refresh(now_ms)
+
+    # -- tasks --------------------------------------------------------------------------------
+
+    async def run_reader(self):
+        """Task: cards on the reader become taps. A reader that fails is begun again."""
+        taps = TapDetector()
+        lost = False
+        while True:
+            self._beat("reader")
+            try:
+                await self._reader.begin()
+                if lost:
+                    lost = False
+                    self._report("reader_back", "")
+                while True:
+                    self._beat("reader")
+                    present = taps.held
+                    uid = await self._reader.read_uid(_CARD_MS if present else _NO_CARD_MS)
+                    tap = taps.update(uid, self._clock.now_ms())
+                    if tap:
+                        self.post("tap", tap)
+                    if uid:
+                        await asyncio.sleep_ms(_CARD_MS)
+            except ReaderError as e:
+                if not lost:
+                    lost = True
+                    self._report("reader_fault", str(e))
+                await asyncio.sleep_ms(2000)
+
+    async def run_plug(self):
+        """Task: the plug's state, taken for true once it was the same twice."""
+        known = False
+        before = False
+        while True:
+            self._beat("plug")
+            now = self._plugged()
+            if now == before and now != known:
+                known = now
+                self.post("plugged" if now else "unplugged")
+            before = now
+            await asyncio.sleep_ms(_PLUG_MS)
+
+    async def run_meter(self):
+        """Task: reads the meter, prices what it says while a session runs."""
+        while True:
+            self._beat("meter")
+            await self._sample()
+            if self.state[0] in states.RUNNING:
+                await asyncio.sleep_ms(self._config["meter_period_ms"])
+            else:
+                await asyncio.sleep_ms(1000 if self._meter_lost else _IDLE_READ_MS)
+
+    async def _sample(self):
+        try:
+            reading = await self._read()
+        except (ModbusError, MeterError):
+            return
+        if self.state[0] not in states.RUNNING or self._till.session is None:
+            return
+        charging = reading[1] >= self._config["idle_power_w"]
+        self._till.sample(self._read_at_ms, reading[0], charging, reading[1], max(reading[3]))
+        if charging != (self.state[0] == "charging"):
+            self.post("active" if charging else "idle")
+
+    async def _read(self):
+        """A reading that can be true, or ModbusError, MeterError. Lost and found are reported."""
+        try:
+            async with self._bus:
+                reading = await self._meter.read()
+            self._check(reading)
+        except (ModbusError, MeterError) as e:
+            if self._meter_lost is None:
+                self._meter_lost = str(e)
+                self._report("meter_silent" if "no reply" in str(e) else "meter_fault", str(e))
+            raise
+        if self._meter_lost is not None:
+            self._meter_lost = None
+            self._report("meter_back", "")
+            if self._till.session:
+                self._till.session.flag("meter_gap")
+        self.reading = reading
+        self._read_at_ms = self._clock.now_ms()
+        return reading
+
+    def _check(self, reading):
+        """Refuses a register that runs backwards or faster than the charger can deliver."""
+        session = self._till.session
+        if session is None:
+            return
+        grown_wh = reading[0] - session.register_wh
+        passed_ms = self._clock.now_ms() - session.at_ms + 2000
+        most_wh = self._config["max_power_w"] * passed_ms // 3000000 + 2  # with a fifth to spare
+        name = None
+        if grown_wh < 0:
+            name = "meter_rollback"
+        elif grown_wh > most_wh:
+            name = "meter_jump"
+        if name:
+            if name not in session.flags:
+                session.flag(name)
+                self._report(name, "register %d Wh, before %d" % (reading[0], session.register_wh))
+            raise MeterError("%s of %d Wh" % (name, grown_wh))
+
+    async def _read_patiently(self):
+        """A reading, asked for _TRIES times. Raises the last ModbusError or MeterError."""
+        for i in range(_TRIES):
+            try:
+                return await self._read()
+            except (ModbusError, MeterError):
+                if i == _TRIES - 1:
+                    raise
+                await asyncio.sleep_ms(200)
+
+    # -- effects of core.session --------------------------------------------------------------
+
+    async def _authorise(self, uid):
+        self._show(screens.checking())
+        token = token_of(self._token_key, uid)
+        found = self._tokens.find(token) if self._tokens else None
+        if found is None:
+            self._report("token_unknown", _hex(token))
+            return "refused", "card is not known"
+        if found[1] & BLOCKED:
+            self._report("token_blocked", _hex(token))
+            return "refused", "card is blocked"
+        return "accepted", None
+
+    async def _ask_plug(self, _):
+        self._plug_deadline_ms = self._clock.now_ms() + self._config["plug_timeout_s"] * 1000
+        self._show(screens.plug_in(), self._config["plug_timeout_s"])
+
+    async def _start(self, uid):
+        """Commit, check, then act: reading, durable start, contactor."""
+        self._plug_deadline_ms = None
+        self._message_until_ms = 0
+        why = self._till.why_not()
+        if why:
+            return self._start_refused(why)
+        try:
+            reading = await self._read_patiently()
+            serial = await self._serial()
+            auth = {"method": "rfid", "token": _hex(token_of(self._token_key, uid)),
+                    "assurance": "uid", "ref": None, "ceiling_minor": None}  # fmt: skip
+            self._till.start(auth, serial, reading[0])
+        except (ModbusError, MeterError) as e:
+            return self._start_refused("meter does not answer", str(e))
+        except (JournalError, TariffError, OSError) as e:
+            return self._start_refused("memory fault", str(e))
+        self._contactor.close()
+        await asyncio.sleep_ms(_CONTACT_MS)
+        self._read_at_ms = self._checkpoint_ms = self._clock.now_ms()
+        self._report("session_started", "seq %d" % self._till.session.start["seq"])
+        if not self._contactor.agrees():
+            self._report("contactor_fault", "does not close")
+            self.post("fault", "TillFault")
+        return "started", None
+
+    async def _serial(self):
+        async with self._bus:
+            serial = await self._meter.read_serial()
+        bound = self._config["meter_serial"]
+        if bound and serial != bound:
+            self._report("meter_foreign", serial)
+            raise MeterError("the meter is %s, not %s" % (serial, bound))
+        return serial
+
+    def _start_refused(self, why, detail=""):
+        self._report("start_refused", "%s %s" % (why, detail) if detail else why)
+        return "start_failed", why
+
+    async def _stop(self, reason):
+        """Energy off first, then the final reading, then everything durable."""
+        self._contactor.open()
+        stopped_ms = self._clock.now_ms()
+        await asyncio.sleep_ms(_CONTACT_MS)
+        session = self._till.session
+        try:
+            register_wh = (await self._read_patiently())[0]
+        except (ModbusError, MeterError):
+            register_wh = session.register_wh
+            session.flag("end_reading_missing")
+        if self._contactor.welded():
+            session.flag("contactor_welded")
+            self._report("contactor_welded", "")
+        seq = session.start["seq"]
+        duration_ms = max(stopped_ms, session.at_ms) - session.start["mono"]
+        energy_wh = register_wh - session.start["wh"]
+        bill = self._till.stop(reason, stopped_ms, register_wh)
+        self._report("session_stopped", "seq %d: %s" % (seq, reason))
+        cost = self._money(bill["incl_minor"])
+        self._show(screens.finished(energy_wh, duration_ms, cost, reason),
+                   self._config["message_s"])  # fmt: skip
+        return "closed", None
+
+    async def _say_refused(self, why):
+        self._plug_deadline_ms = None
+        self._show(screens.refused(why), self._config["message_s"])
+
+    async def _say_cancelled(self, _):
+        await self._say_refused("cancelled")
+
+    async def _say_in_use(self, _):
+        self._show(screens.in_use(), 3)
+
+    async def _say_finished(self, _):
+        if self._contactor.welded():
+            self.post("fault", "TillFault")
+
+    async def _say_fault(self, reason):
+        self._contactor.open()
+
+    async def _say_available(self, _):
+        self._message_until_ms = 0
+
+    async def _say_unavailable(self, _):
+        self._message_until_ms = 0
+
+    # -- display ------------------------------------------------------------------------------
+
+    def _show(self, lines, seconds=1):
+        self._message_until_ms = self._clock.now_ms() + seconds * 1000
+        self._display.show(lines)
+
+    def _money(self, minor):
+        tariff = self._till.tariff
+        return screens.money(minor, tariff.minor_digits, tariff.currency)
+
+    def _refresh(self, now_ms):
+        """The screen of the present state, unless a message still stands."""
+        if now_ms < self._message_until_ms:
+            return
+        name = self.state[0]
+        if name in states.RUNNING and self._till.session:
+            wh, ms, cost = self._till.running()
+            self._display.show(screens.charging(name, wh, ms, self._money(cost)))
+        elif name == "faulted" or name == "unavailable":
+            self._display.show(screens.out_of_order("please call us"))
+        elif name == "authorised":
+            self._display.show(screens.plug_in())
+        elif name == "available":
+            why = "meter does not answer" if self._meter_lost else self._till.why_not()
+            self._display.show(screens.out_of_order(why) if why else self._idle_screen())
+
+    def _idle_screen(self):
+        if self._idle_lines is None:
+            tariff = self._till.tariff
+            self._idle_lines = screens.idle(tariff, self._till.prices())
+        return self._idle_lines
+
+
+def _hex(data):
+    return "".join(["%02x" % byte for byte in data])
+

@@ -1,0 +1,152 @@
+"""Puts the firmware together from the board's parts, and runs it."""
+
+import asyncio
+import gc
+import json
+import os
+
+from evtill.app import config as configuration
+from evtill.app import screens
+from evtill.core.errors import EvtillError
+
+
+def run(hw):
+    """main.py's one call. A charger that cannot run says why, opens its contactor and returns,
+    so that the serial port's prompt can be reached."""
+    contactor = hw.contactor()  # made open: whatever goes wrong from here on, no energy flows
+    display = hw.display()
+    try:
+        app = App(hw, contactor, display)
+    except (EvtillError, OSError) as e:
+        contactor.open()
+        print("evtill: out of order:", e)
+        display.show(screens.out_of_order(str(e)))
+        return
+    asyncio.run(app.run())
+
+
+def read_file(path):
+    """The bytes of a file, or None where there is none."""
+    try:
+        with open(path, "rb") as f:
+            return f.read()
+    except OSError:
+        return None
+
+
+def write_file(path, content):
+    """Replaces a file whole or not at all."""
+    with open(path + ".new", "wb") as f:
+        f.write(content)
+    os.rename(path + ".new", path)
+
+
+class App:
+    """Everything that runs, in the order in which it is built. Raises EvtillError, OSError."""
+
+    def __init__(self, hw, contactor, display):
+        from evtill.app.clock import Clock
+
+        text = read_file(hw.DATA + "/config.json")
+        if text is None:
+            raise configuration.ConfigError("no configuration: provision the charger")
+        self.config = configuration.parse(text)
+        self.hw = hw
+        self.contactor = contactor
+        self.display = display
+        self.clock = Clock(hw.rtc_unix_s)
+        self.clock.look()
+        self._open_flash()
+        gc.collect()
+        self._open_tokens()
+        self._make_till()
+        self._make_tasks()
+        gc.collect()
+
+    def _open_flash(self):
+        from evtill.app.events import Events
+        from evtill.app.flash_store import FlashStore
+        from evtill.core.event_ring import EventRing
+        from evtill.core.journal import BOOT, Journal
+        from evtill.core.outbox import Outbox
+
+        journal = self.journal = Journal(FlashStore(self.hw.DATA + "/journal"))
+        self.boot = journal.boots() + 1
+        journal.append(BOOT, json.dumps({"boot": self.boot}).encode())
+        self.outbox = Outbox(journal)
+        ring = EventRing(FlashStore(self.hw.DATA + "/events"))
+        self.events = Events(ring, self.clock, self.config["charger_id"], self.boot)
+        cause = self.hw.reset_cause()
+        self.events.report("boot", cause)
+        if cause == "watchdog":
+            self.events.report("watchdog_reset", "")
+
+    def _open_tokens(self):
+        from evtill.core.tokens import TokenList
+
+        path = self.hw.DATA + "/tokens.bin"
+        file = open(path, "rb")
+
+        def read_at(offset, n):
+            file.seek(offset)
+            return file.read(n)
+
+        self.tokens = TokenList(read_at, os.stat(path)[6])
+
+    def _make_till(self):
+        from evtill.app import till
+        from evtill.app.identity import Identity
+
+        self.identity = Identity(self.hw.DATA)
+        self.till = till.Till(
+            self.config, self.identity, self.clock, self.journal, self.outbox, self.boot
+        )
+        table = read_file(self.hw.DATA + "/tariff.bin")
+        self.till.tariff = till.load_tariff(table)
+        if self.till.tariff is None:
+            self.events.report("tariff_invalid", "damaged" if table else "missing")
+
+    def _make_tasks(self):
+        from evtill.app.charge_point import ChargePoint
+        from evtill.app.supervisor import Supervisor
+        from evtill.app.uplink import Uplink
+        from evtill.drivers.meters import Meter
+
+        hw = self.hw
+        report = self.events.report
+        watchdog = hw.watchdog()
+        self.supervisor = supervisor = Supervisor(watchdog.feed, report)
+        self.meter = Meter(hw.modbus(), self.config["meter_model"], self.config["meter_address"])
+        parts = {"meter": self.meter, "reader": hw.reader(), "contactor": self.contactor,
+                 "display": self.display, "plugged": hw.plugged}  # fmt: skip
+        self.charge_point = point = ChargePoint(
+            self.config, parts, self.till, self.tokens, self.clock, report, supervisor.beat
+        )
+        self.uplink = Uplink(self, hw.network_up)
+        supervisor.add("session", point.run_session, 30000)
+        supervisor.add("reader", point.run_reader, 60000)
+        supervisor.add("plug", point.run_plug, 10000)
+        supervisor.add("meter", point.run_meter, 30000)
+        supervisor.add("uplink", self.uplink.run, 180000)
+        supervisor.add("clock", self.uplink.run_clock, 7200000)
+
+    async def run(self):
+        """Closes what an earlier boot left open, then runs the tasks for ever."""
+        await self._recover()
+        await self.supervisor.run()
+
+    async def _recover(self):
+        found = self.till.unfinished()
+        if found is None:
+            return
+        self.display.show(screens.out_of_order("restarting"))
+        try:
+            register_wh = (await self.charge_point.read_patiently())[0]
+        except EvtillError as e:
+            register_wh = None
+            self.events.report("meter_silent", str(e))
+        reason = "PowerLoss" if self.hw.reset_cause() == "power" else "Reboot"
+        table = read_file(self.hw.DATA + "/tariff.bin")
+        bill = self.till.recover(found, table, register_wh, reason)
+        self.events.report("session_closed_at_boot", "seq %d: %d minor units" % (
+            found[0]["seq"], bill["incl_minor"]))  # fmt: skip

@@ -1,0 +1,81 @@
+"""The charger's configuration: one table of keys, and one line for whatever is wrong."""
+
+import json
+
+from evtill.core.errors import ConfigError
+
+# key: (kind, default or None where it must be given, what it may be)
+# kinds: ("text", min, max length), ("hex", bytes), ("int", min, max), ("one", choices), ("bool",)
+KEYS = {
+    "charger_id": (("text", 3, 36), None),
+    "broker_host": (("text", 1, 128), None),
+    "broker_port": (("int", 1, 65535), 8883),
+    "mqtt_password": (("text", 8, 64), None),
+    "keepalive_s": (("int", 10, 600), 60),
+    "ack_key": (("hex", 32), None),
+    "command_key": (("hex", 32), None),
+    "token_key": (("hex", 32), None),
+    "ntp_host": (("text", 0, 128), ""),
+    "ntp_port": (("int", 1, 65535), 123),
+    "meter_model": (("one", ("sdm630",)), "sdm630"),
+    "meter_address": (("int", 1, 247), 1),
+    "meter_serial": (("text", 0, 32), ""),
+    "meter_period_ms": (("int", 500, 10000), 1000),
+    "max_power_w": (("int", 1000, 400000), 22000),
+    "idle_power_w": (("int", 1, 1000), 60),
+    "plug_timeout_s": (("int", 10, 600), 60),
+    "checkpoint_s": (("int", 10, 900), 60),
+    "publish_meter_s": (("int", 10, 600), 10),
+    "message_s": (("int", 1, 60), 8),
+    "wifi_ssid": (("text", 0, 32), ""),
+    "wifi_password": (("text", 0, 63), ""),
+}
+
+
+def parse(text):
+    """{key: value} with defaults filled in, from JSON text. Raises ConfigError: one line."""
+    try:
+        given = json.loads(text)
+    except ValueError:
+        raise ConfigError("the configuration is not JSON")
+    if not isinstance(given, dict):
+        raise ConfigError("the configuration is not a JSON object")
+    for key in given:
+        if key not in KEYS:
+            raise ConfigError("unknown key %s; known: %s" % (key, ", ".join(sorted(KEYS))))
+    config = {}
+    for key in sorted(KEYS):
+        kind, default = KEYS[key]
+        if key not in given and default is None:
+            raise ConfigError("%s is missing: it must be %s" % (key, describe(kind)))
+        value = given.get(key, default)
+        if not _fits(kind, value):
+            raise ConfigError("%s must be %s" % (key, describe(kind)))
+        config[key] = value
+    return config
+
+
+def describe(kind):
+    """What a key of `kind` may be, in words."""
+    if kind[0] == "text":
+        return "text of %d to %d printable ASCII characters" % kind[1:]
+    if kind[0] == "hex":
+        return "%d bytes in hex" % kind[1]
+    if kind[0] == "int":
+        return "a whole number from %d to %d" % kind[1:]
+    return "one of " + ", ".join(kind[1])
+
+
+def _fits(kind, value):
+    if kind[0] == "int":
+        return isinstance(value, int) and value is not True and value is not False and (
+            kind[1] <= value <= kind[2]
+        )  # fmt: skip
+    if not isinstance(value, str):
+        return False
+    if kind[0] == "text":
+        printable = all([" " <= c <= "~" for c in value])
+        return printable and kind[1] <= len(value) <= kind[2]
+    if kind[0] == "hex":
+        return len(value) == 2 * kind[1] and all([c in "0123456789abcdef" for c in value])
+    return value in kind[1]

@@ -1,0 +1,79 @@
+"""What the driver reads: four lines of twenty characters for each state."""
+
+
+def money(minor, digits, currency):
+    """Minor units as text: 605, 2, EUR -> "6.05 EUR"."""
+    if not digits:
+        return "%d %s" % (minor, currency)
+    sign = "-" if minor < 0 else ""
+    whole, rest = divmod(abs(minor), 10**digits)
+    return "%s%d.%0*d %s" % (sign, whole, digits, rest, currency)
+
+
+def duration(ms):
+    """ms as h:mm:ss."""
+    s = ms // 1000
+    return "%d:%02d:%02d" % (s // 3600, s // 60 % 60, s % 60)
+
+
+def energy(wh):
+    """Wh as kWh with two decimals, cut off rather than rounded up: never more than was had."""
+    return "%d.%02d kWh" % (wh // 1000, wh % 1000 // 10)
+
+
+def price_lines(tariff, prices):
+    """Up to two lines with the price, in AFIR's order: kWh, time, session."""
+    units = {"ENERGY": "kWh", "TIME": "h", "PARKING_TIME": "h idle", "FLAT": "start"}
+    parts = []
+    for component, price_micro, vat_ppm, _ in prices:
+        gross = price_micro * (1000000 + (vat_ppm or 0)) // 10000  # 1e-8
+        cents = (gross + 500000) // 1000000
+        parts.append("%d.%02d/%s" % (cents // 100, cents % 100, units.get(component, component)))
+    if not parts:
+        return ["free of charge", ""]
+    text = parts[0] + " " + tariff.currency
+    return [text, "+ " + " + ".join(parts[1:]) if len(parts) > 1 else ""]
+
+
+def idle(tariff, prices):
+    return ["Ready - tap your card"] + price_lines(tariff, prices) + ["prices incl. VAT"]
+
+
+def checking():
+    return ["One moment please", "checking your card"]
+
+
+def plug_in():
+    return ["Card accepted", "Plug in your car"]
+
+
+def refused(why):
+    return ["Not possible:"] + wrap(why, 3)
+
+
+def charging(state, wh, ms, cost):
+    head = "Charging" if state == "charging" else "Car is not charging"
+    return [head, "%s  %s" % (energy(wh), duration(ms)), cost, "Tap card to stop"]
+
+
+def finished(wh, ms, cost, stop_reason):
+    return ["Finished: %s" % stop_reason, energy(wh) + "  " + duration(ms), "Total " + cost,
+            "Thank you. Unplug."]  # fmt: skip
+
+
+def in_use():
+    return ["In use", "Only the card that", "started can stop"]
+
+
+def out_of_order(why):
+    return ["Out of order"] + wrap(why, 3)
+
+
+def wrap(text, lines, width=20):
+    """`text` in up to `lines` lines of at most `width` characters, broken at spaces."""
+    out = [""]
+    for word in text.split(" "):
+        if out[-1] and len(out[-1]) + 1 + len(word) > width:
+            out.append("")
+        out[-1] = (out[-1] + " " + word) if out[-1] else word
+    return out[:lines]

@@ -1,0 +1,271 @@
+"""The money side of one session: what is durable when, and the signed record at its end.
+
+Order of things: START is in the journal before the contactor closes; CHECKPOINTs while it runs;
+STOP, with the final reading and the priced state, before anything is signed; the RECORD before it
+is published. A boot that finds a START without its RECORD makes it from what is there.
+"""
+
+import json
+
+from evtill.core import journal as log
+from evtill.core import jws, ocmf, record
+from evtill.core import tariff as tariffs
+from evtill.core.crypto.hashes import sha256
+from evtill.core.errors import EvtillError, TariffError
+from evtill.core.pricing import Pricer
+
+FIRMWARE = "0.1.0"
+RECORD_TYP = "evtill-usage+jws"
+# OCMF's end of transaction for each stop reason (OCMF 1.3, table 7); others are "E".
+_TX = {
+    "Local": "L", "Remote": "R", "PowerLoss": "P", "Reboot": "P",
+    "MeterFault": "A", "TillFault": "A", "EmergencyStop": "A",
+}  # fmt: skip
+
+
+class Session:
+    """A running session: `start` is what the journal's START frame says of it."""
+
+    def __init__(self, start, pricer):
+        self.start = start
+        self.pricer = pricer
+        self.flags = list(start.get("flags", ()))
+        self.register_wh = start["wh"]
+        self.at_ms = start["mono"]  # of the last reading
+
+    def flag(self, name):
+        if name not in self.flags:
+            self.flags.append(name)
+
+
+class Till:
+    """config, identity, clock as their modules say; table: the tariff's bytes, or None."""
+
+    def __init__(self, config, identity, clock, journal, outbox, boot):
+        self._config = config
+        self._identity = identity
+        self._clock = clock
+        self._journal = journal
+        self._outbox = outbox
+        self._boot = boot
+        self.tariff = None
+        self.session = None
+        self.last_bill = None
+
+    # -- start --------------------------------------------------------------------------------
+
+    def why_not(self):
+        """Why no session can start now, in words for the display; None if one can."""
+        if self.tariff is None:
+            return "no valid tariff"
+        if self._clock.unix_ms() is None and self.tariff.needs_clock:
+            return "clock is not set"
+        if not self._journal.room_for_session():
+            return "memory is full"
+        return None
+
+    def start(self, auth, meter_serial, register_wh):
+        """Makes the start durable. auth: {method, token, assurance, ref, ceiling_minor} as in the
+        record. Raises JournalError, TariffError: then there is no session."""
+        now_ms = self._clock.now_ms()
+        unix_ms = self._clock.unix_ms(now_ms)
+        seq, prev, pagination = self._journal.chain()
+        start = {
+            "seq": seq, "prev": prev, "pg": pagination, "auth": auth, "serial": meter_serial,
+            "wh": register_wh, "mono": now_ms, "unix_ms": now_ms if unix_ms is None else unix_ms,
+            "clock": self._clock.trust(), "boot": self._boot, "tariff": self.tariff.sha256,
+            "flags": ["clock_unset"] if unix_ms is None else [],
+        }  # fmt: skip
+        pricer = Pricer(self.tariff, start["unix_ms"], register_wh)
+        pricer.sample(start["unix_ms"], register_wh, True)
+        self._journal.append(log.START, json.dumps(start).encode())
+        self.session = Session(start, pricer)
+        self.last_bill = None
+
+    # -- while it runs ------------------------------------------------------------------------
+
+    def sample(self, at_ms, register_wh, charging, power_w, current_ma):
+        """Prices a reading taken at the monotonic `at_ms`."""
+        s = self.session
+        unix_ms = s.start["unix_ms"] + at_ms - s.start["mono"]
+        s.pricer.sample(unix_ms, register_wh, charging, power_w, current_ma)
+        s.register_wh = register_wh
+        s.at_ms = at_ms
+
+    def checkpoint(self):
+        """Makes what has been priced so far durable."""
+        s = self.session
+        head = json.dumps({"mono": s.at_ms, "wh": s.register_wh, "flags": s.flags})
+        self._journal.append(log.CHECKPOINT, _join(head, s.pricer.state()))
+
+    def running(self):
+        """(energy in Wh, ms since the start, cost including VAT in minor units)."""
+        s = self.session
+        return (
+            s.register_wh - s.start["wh"],
+            s.at_ms - s.start["mono"],
+            s.pricer.running()[1],
+        )
+
+    # -- end ----------------------------------------------------------------------------------
+
+    def stop(self, reason, at_ms, register_wh):
+        """Ends the session at the monotonic `at_ms` with the final register, makes that durable,
+        then signs and queues the record. Returns the bill."""
+        s = self.session
+        at_ms = max(at_ms, s.at_ms)
+        end_unix_ms = s.start["unix_ms"] + at_ms - s.start["mono"]
+        s.pricer.finish(end_unix_ms, register_wh)
+        late_ms = None
+        if s.start["clock"] == "U" and s.start["boot"] == self._boot:
+            late_ms = self._clock.unix_ms(s.start["mono"])
+        if late_ms is not None:
+            s.pricer.shift(late_ms - s.start["unix_ms"])
+            end_unix_ms += late_ms - s.start["unix_ms"]
+            s.flags = [flag for flag in s.flags if flag != "clock_unset"]
+            s.flag("clock_set_late")
+        stop = {
+            "reason": reason, "wh": register_wh, "flags": s.flags,
+            "duration": at_ms - s.start["mono"], "end_ms": end_unix_ms,
+            # The end is the start plus elapsed monotonic time: as trustworthy as the start.
+            "clock": s.start["clock"] if late_ms is None else self._clock.trust(),
+        }  # fmt: skip
+        state = s.pricer.state()
+        self._journal.append(log.STOP, _join(json.dumps(stop), state))
+        return self._settle(s.start, stop, s.pricer)
+
+    def _settle(self, start, stop, pricer):
+        """Signs the record of a session whose STOP is durable, and queues it."""
+        bill = pricer.bill()
+        name = "%s-%d" % (self._config["charger_id"], start["seq"])
+        signed = self._ocmf(start, stop, pricer)
+        facts = {
+            "id": name, "seq": start["seq"], "prev": start["prev"],
+            "charger": self._config["charger_id"], "firmware": FIRMWARE, "boot": start["boot"],
+            "start_unix_s": pricer.start_ms // 1000, "end_unix_s": stop["end_ms"] // 1000,
+            "clock_start": _start_letter(start, stop), "clock_end": stop["clock"],
+            "duration_ms": stop["duration"], "auth_method": "WHITELIST", "auth": start["auth"],
+            "meter": {"model": self._config["meter_model"], "serial": start["serial"],
+                      "start_wh": start["wh"], "end_wh": stop["wh"]},
+            "tariff": {"id": pricer.tariff.id, "sha256": start["tariff"]},
+            "currency": pricer.tariff.currency, "stop_reason": stop["reason"],
+            "flags": stop["flags"], "amends": None, "ocmf": signed,
+        }  # fmt: skip
+        payload = record.build(facts, bill)
+        token = jws.es256_sign(payload, RECORD_TYP, self._identity.kid, self._identity.sign)
+        self._outbox.put(name, token)
+        self.session = None
+        self.last_bill = bill
+        return bill
+
+    def _ocmf(self, start, stop, pricer):
+        tariff = pricer.tariff
+        begin_s = pricer.start_ms // 1000
+        end_s = stop["end_ms"] // 1000
+        letter = _start_letter(start, stop)
+        body = ocmf.build({
+            "pagination": start["pg"], "charger": self._config["charger_id"],
+            "firmware": FIRMWARE,
+            "meter": {"vendor": "Eastron", "model": self._config["meter_model"].upper(),
+                      "serial": start["serial"]},
+            "auth": start["auth"], "tariff_text": words(tariff, pricer),
+            "begin": (begin_s, _offset_s(tariff, begin_s, letter), letter, start["wh"]),
+            "end": (end_s, _offset_s(tariff, end_s, stop["clock"]), stop["clock"], stop["wh"]),
+            "tx": _TX.get(stop["reason"], "E"),
+        })  # fmt: skip
+        return ocmf.seal(body, *self._identity.sign(sha256(body)))
+
+    # -- after a boot -------------------------------------------------------------------------
+
+    def unfinished(self):
+        """What the journal holds of a session without a record: (start, checkpoint, stop) with
+        stop None while it was running; None when there is none."""
+        found = self._journal.open_session()
+        if found is None:
+            return None
+        start, checkpoint, stop = found
+        return json.loads(start), checkpoint, stop
+
+    def recover(self, found, table, register_wh, reason):
+        """Ends the session that an earlier boot left; `found` as unfinished() gave it.
+
+        table: the frozen tariff's bytes. register_wh: the meter's register now, or None when it
+        does not answer: then the last durable reading ends the session, and a flag says so.
+        Returns the bill. Raises TariffError where the table is not the session's."""
+        start, checkpoint, stop = found
+        tariff = tariffs.load(table)
+        if tariff.sha256 != start["tariff"]:
+            raise TariffError("the tariff is not the one that the open session began with")
+        if stop is not None:
+            stop, state = _split(stop)
+            return self._settle(start, stop, Pricer.resume(tariff, state))
+        session = Session(start, None)
+        if checkpoint is None:
+            session.pricer = Pricer(tariff, start["unix_ms"], start["wh"])
+            session.pricer.sample(start["unix_ms"], start["wh"], True)
+        else:
+            head, state = _split(checkpoint)
+            session.pricer = Pricer.resume(tariff, state)
+            session.at_ms = head["mono"]
+            session.register_wh = head["wh"]
+            session.flags = head["flags"]
+        session.flag("closed_at_boot")
+        if reason == "PowerLoss":
+            session.flag("power_cut")
+        if register_wh is None:
+            session.flag("end_reading_missing")
+        elif register_wh < session.register_wh:
+            session.flag("meter_rollback")
+            register_wh = None
+        self.session = session
+        if register_wh is None:
+            register_wh = session.register_wh
+        # The instant of the cut is not known: time ends with the last durable reading, energy
+        # with the register, which cannot have moved since the contactor fell open.
+        return self.stop(reason, session.at_ms, register_wh)
+
+
+def words(tariff, pricer):
+    """The price in words, for OCMF's TT and whoever reads it."""
+    parts = []
+    for component, price_micro, vat_ppm, _ in pricer.price_now()[0]:
+        unit = {"ENERGY": "/kWh", "TIME": "/h", "PARKING_TIME": "/h parked"}.get(component, "")
+        parts.append("%s %s%s" % (decimal_text(price_micro, 6), tariff.currency, unit))
+        if vat_ppm is not None:
+            parts[-1] += " + %s%% VAT" % decimal_text(vat_ppm, 4)
+    return tariff.id + ": " + (", ".join(parts) or "free")
+
+
+def decimal_text(value, digits):
+    """`value` / 10^digits with at least two decimals kept off zeros: 490000, 6 -> "0.49"."""
+    whole, rest = divmod(value, 10**digits)
+    text = ("%0*d" % (digits, rest)).rstrip("0")
+    return "%d.%s" % (whole, text) if text else "%d" % whole
+
+
+def _start_letter(start, stop):
+    if start["clock"] == "U" and stop["clock"] != "U":
+        return "R"  # put right by the same boot's monotonic clock
+    return start["clock"]
+
+
+def _offset_s(tariff, unix_s, letter):
+    return 0 if letter == "U" else tariff.offset_s_at(unix_s)
+
+
+def _join(head, tail):
+    head = head.encode()
+    return bytes((len(head) >> 8, len(head) & 255)) + head + tail
+
+
+def _split(payload):
+    end = 2 + (payload[0] << 8 | payload[1])
+    return json.loads(bytes(payload[2:end])), bytes(payload[end:])
+
+
+def load_tariff(table):
+    """The tariff in `table` (bytes or None); None where there is none or it is damaged."""
+    try:
+        return tariffs.load(table) if table else None
+    except EvtillError:
+        return None

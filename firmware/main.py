@@ -1,0 +1,4 @@
+import hwconfig
+from evtill.app import compose
+
+compose.run(hwconfig)

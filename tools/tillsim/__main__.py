@@ -1,0 +1,117 @@
+"""tillsim: the virtual charger's command line."""
+
+import argparse
+import signal
+import sys
+import types
+from pathlib import Path
+
+from tillsim import demo, play
+from tillsim.board import VirtualBoard
+from tillsim.kernel import BoardHung, Kernel
+from tillsim.runtime import RuntimeMissing
+from tillsim.scenario import STEPS, ScenarioError, load
+
+_RUN_HELP = """\
+A scenario is a TOML file; times are simulated seconds since first boot:
+
+  start = "2026-03-02T07:14:00Z"   # wall clock at first boot; omit for a clock that is unset
+  timezone = "Europe/Amsterdam"
+  tariff = "tariff.json"           # an OCPI tariff beside the scenario; omit for the demo's
+  tokens = ["04A2243B6C5E80"]      # UIDs that may charge
+  [config]                         # overrides of configuration keys
+  [[step]]
+  at = 5
+  do = "tap"
+  uid = "04A2243B6C5E80"
+
+Steps and their keys:
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    top = _Parser(prog="tillsim", description="The virtual charger.")
+    commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+
+    board = commands.add_parser("board", help="start a virtual board for mpremote",
+                                description="Prints the path of the board's serial port and "
+                                "runs until Ctrl-C or SIGTERM. Any mpremote can talk to it.")  # fmt: skip
+    board.add_argument("--image", type=Path, help="flash image, made if absent (default: a new one "
+                       "that is forgotten)")  # fmt: skip
+    _interpreter(board)
+    board.set_defaults(run=run_board)
+
+    lines = "".join(f"  {do:8} {', '.join([*must, *may])}\n" for do, (must, may) in STEPS.items())
+    run = commands.add_parser("run", help="play a scenario", description=_RUN_HELP + lines,
+                              formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    run.add_argument("scenario", type=Path)
+    run.add_argument("--out", type=Path, required=True, metavar="DIR", help="where records.jsonl, "
+                     "events.jsonl, display.jsonl, truth.json, charger.pub.pem go")  # fmt: skip
+    run.add_argument("--real-time", action="store_true", help="at the pace of the real clock")
+    _interpreter(run)
+    run.set_defaults(run=run_scenario)
+
+    shown = commands.add_parser("demo", help="one session, shown live, with receipt and proof")
+    shown.add_argument("--out", type=Path, default=Path("out/demo"), metavar="DIR")
+    shown.add_argument("--real-time", action="store_true", help="at the pace of the real clock")
+    _interpreter(shown)
+    shown.set_defaults(run=lambda args: demo.run(args.out, args.real_time, args.bits, args.heap))
+    return top
+
+
+def _interpreter(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--bits", type=int, choices=(32, 64), default=64,
+                         help="MicroPython's object width (default: %(default)s)")  # fmt: skip
+    command.add_argument("--heap", default="112k", help="MicroPython's heap (default: %(default)s)")
+
+
+def run_board(args: argparse.Namespace) -> int:
+    import tempfile
+
+    kernel = Kernel(real_time=True)
+    with tempfile.TemporaryDirectory(prefix="tillsim-") as scratch:
+        image = args.image or Path(scratch) / "flash.img"
+        board = VirtualBoard(kernel, image, bits=args.bits, heap=args.heap)
+        board.power_on()
+        print(board.console.path, flush=True)
+        try:
+            kernel.run()
+        finally:
+            board.close()
+    return 0
+
+
+def run_scenario(args: argparse.Namespace) -> int:
+    scenario = load(args.scenario)
+    options = {"real_time": args.real_time, "bits": args.bits, "heap": args.heap}
+    with play.playing(scenario, **options) as playing:
+        try:
+            playing.run()
+        finally:
+            playing.write(args.out)
+    return 0
+
+
+def _interrupt(_signal: int, _frame: types.FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main(argv: list[str] | None = None) -> int:
+    signal.signal(signal.SIGTERM, _interrupt)  # ends like Ctrl-C: no process is left behind
+    args = parser().parse_args(argv)
+    try:
+        return args.run(args)
+    except (ScenarioError, RuntimeMissing, BoardHung, OSError, ValueError) as e:
+        print(f"tillsim: {e}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,316 @@
+"""The world around the board: car, contactor, meter, card reader, time, broker and backend.
+
+Everything that a scenario's steps do is here, and the truth that only the simulators know.
+"""
+
+import asyncio
+import socket
+import struct
+import threading
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tillback.ingest import Ingest
+from tillback.store import Store
+from tillsim.board import VirtualBoard
+from tillsim.broker import Broker
+from tillsim.kernel import Kernel
+from tillsim.meter_wire import MeterWire
+from tillsim.mqtt_tap import MqttTap
+from tillsim.reader_wire import ReaderWire
+from tillsim.wires import PtyWire, TcpRelay
+
+COIL_PIN, FEEDBACK_PIN, PLUG_PIN = 4, 5, 6  # boards/virtual/pins.csv
+CONTACTOR_MS = 20  # from coil to contacts
+CARD_HELD_MS = 700
+START_REGISTER_WH = 1_045_120
+UNSET_CLOCK_MS = 946_684_800_000  # 2000-01-01, what an ESP32 shows before its clock is set
+_WH = 3_600_000  # watt-milliseconds
+_NTP_EPOCH_S = 2_208_988_800
+
+T = TypeVar("T")
+
+
+class Car:
+    """What flows: power from mains through contactor and plug, and the register that counts it.
+
+    Exact integers: energy in watt-milliseconds."""
+
+    def __init__(self, kernel: Kernel, meter: MeterWire) -> None:
+        self.plugged = False
+        self.offered_w = 0
+        self.contactor_closed = False
+        self.sessions: list[dict[str, Any]] = []
+        self._kernel = kernel
+        self._meter = meter
+        self._w_ms = 0
+        self._since_ms = 0
+        self.settle()
+
+    @property
+    def power_w(self) -> int:
+        return self.offered_w if self.plugged and self.contactor_closed else 0
+
+    def settle(self) -> None:
+        """Counts what has flowed until now, and shows it at the meter."""
+        self._w_ms += self.power_w * (self._kernel.now_ms - self._since_ms)
+        self._since_ms = self._kernel.now_ms
+        ma = round(self.power_w * 1000 / (3 * 230))
+        self._meter.set(register_wh=START_REGISTER_WH + self._w_ms // _WH, power_w=self.power_w,
+                        voltage_mv=[230_000] * 3, current_ma=[ma] * 3)  # fmt: skip
+
+    @property
+    def register_wh(self) -> int:
+        return self._meter.register_wh
+
+    def change(self, **what: Any) -> None:
+        """plugged, offered_w or contactor_closed, from now on."""
+        self.settle()
+        was_closed = self.contactor_closed
+        for name, value in what.items():
+            setattr(self, name, value)
+        self.settle()
+        seconds = self._kernel.now_ms / 1000
+        if self.contactor_closed and not was_closed:
+            self.sessions.append({"contactor_closed_at": seconds, "contactor_opened_at": None,
+                                  "start_wh": self.register_wh, "end_wh": None})  # fmt: skip
+        elif was_closed and not self.contactor_closed:
+            self.sessions[-1]["contactor_opened_at"] = seconds
+            self.sessions[-1]["end_wh"] = self.register_wh
+        pins = (self.contactor_closed << FEEDBACK_PIN) | (self.plugged << PLUG_PIN)
+        self._kernel.pins = pins
+
+
+class _Metered:
+    """The meter on its wire: counts what has flowed before it answers."""
+
+    def __init__(self, car: Car, meter: MeterWire) -> None:
+        self._car = car
+        self._meter = meter
+
+    def feed(self, data: bytes) -> bytes:
+        self._car.settle()
+        return self._meter.feed(data)
+
+
+class TimeServer:
+    """An SNTP server (RFC 4330) on the simulated wall clock; silent about a time it has not."""
+
+    def __init__(self, kernel: Kernel, unix_ms: Callable[[], int | None]) -> None:
+        self._unix_ms = unix_ms
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+        self._kernel = kernel
+        kernel.watch(self)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def on_readable(self) -> None:
+        request, sender = self._socket.recvfrom(512)
+        if len(request) < 48:
+            return
+        now_ms = self._unix_ms()
+        if now_ms is None:  # not synchronised itself: leap indicator 3, stratum 16 (section 4)
+            stratum, leap, now_ms = 16, 0xC0, 0
+        else:
+            stratum, leap = 1, 0
+        stamp = struct.pack(">II", now_ms // 1000 + _NTP_EPOCH_S, (now_ms % 1000 << 32) // 1000)
+        head = bytes([leap | 0x24, stratum, request[2], 0xEC]) + bytes(8) + b"LOCL"
+        self._socket.sendto(head + stamp + request[40:48] + stamp + stamp, sender)
+
+    def close(self) -> None:
+        self._kernel.unwatch(self)
+        self._socket.close()
+
+
+class Backend:
+    """tillback's ingester, in a thread of its own, so that steps can stop and start it."""
+
+    def __init__(self, store: Store, broker_url: str) -> None:
+        self._store = store
+        self._url = broker_url
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._ingest: Ingest | None = None
+
+    @property
+    def up(self) -> bool:
+        return self._ingest is not None
+
+    def start(self) -> None:
+        if self._ingest is None:
+            self._ingest = Ingest(self._store, self._url)
+            self._wait(self._ingest.start())
+            self.ready()
+
+    def ready(self) -> None:
+        """Returns when it is subscribed (again)."""
+        if self._ingest is not None:
+            self._wait(self._ingest.ready())
+
+    def lost(self) -> None:
+        """Returns when it has noticed that the broker is gone."""
+        while self._ingest is not None and self._ingest.connected:
+            self._wait(asyncio.sleep(0.01))
+
+    def stop(self) -> None:
+        if self._ingest is not None:
+            self._wait(self._ingest.stop())
+            self._ingest = None
+
+    def close(self) -> None:
+        self.stop()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
+
+
+class VirtualCharger:
+    """One charger with everything around it. `do(step name, args)` makes something happen."""
+
+    def __init__(self, charger: str, folder: Path, image: Path, *, start_ms: int | None,
+                 mqtt_password: str, real_time: bool = False, bits: int = 64,
+                 heap: str = "112k") -> None:  # fmt: skip
+        self.wall_base_ms = start_ms
+        self.display: list[dict[str, Any]] = []
+        self.on_display: Callable[[dict[str, Any]], None] = lambda shown: None
+        self.console = bytearray()
+        self.kernel = kernel = Kernel(real_time=real_time)
+        self.meter = MeterWire(address=1)
+        self.reader = ReaderWire()
+        self.car = Car(kernel, self.meter)
+        self._card = 0
+
+        users = {charger: mqtt_password, "tillback": mqtt_password}
+        self.broker = Broker(0, users, folder / "broker")
+        self.store = Store(f"sqlite:///{folder / 'tillback.sqlite'}")
+        self.backend = Backend(self.store, self.broker.url("tillback"))
+        self.tap = MqttTap()
+        self.relay = TcpRelay(kernel, self.broker.port, self.tap)
+        self.time_server = TimeServer(kernel, self.network_ms)
+
+        self.board = VirtualBoard(kernel, image, bits=bits, heap=heap, log=self.console.extend)
+        self.meter_line = PtyWire(kernel, _Metered(self.car, self.meter), 9600, latency_ms=15)
+        self.reader_line = PtyWire(kernel, self.reader, 115200, latency_ms=2)
+        self.board.wires += [self.meter_line, self.reader_line]
+        kernel.uarts += [self.meter_line, self.reader_line]
+        kernel.on_pin = self._on_pin
+        kernel.on_display = self._on_display
+        kernel.wall_ms = self._rtc_ms
+        kernel.owed, kernel.forgive = self.tap.owed, self.tap.forgive
+        self.board.on_power = self._on_power
+
+    # -- time ---------------------------------------------------------------------------------
+
+    def network_ms(self) -> int | None:
+        """Unix ms as the network knows it; None while nobody has said."""
+        return None if self.wall_base_ms is None else self.wall_base_ms + self.kernel.now_ms
+
+    def _rtc_ms(self) -> int:
+        known = self.network_ms()
+        return UNSET_CLOCK_MS + self.kernel.now_ms if known is None else known
+
+    # -- the board's pins ---------------------------------------------------------------------
+
+    def _on_pin(self, pin: int, level: int) -> None:
+        if pin == COIL_PIN and bool(level) != self.car.contactor_closed:
+            self.kernel.after(CONTACTOR_MS, lambda: self._move_contactor(bool(level)))
+
+    def _move_contactor(self, closed: bool) -> None:
+        if not closed or self.board.powered:
+            self.car.change(contactor_closed=closed)
+
+    def _on_power(self, on: bool) -> None:
+        self.reader.power_cycle()
+        if not on:  # the coil lets go
+            self.car.change(contactor_closed=False)
+
+    def _on_display(self, lines: list[str]) -> None:
+        shown = {"at": self.kernel.now_ms / 1000, "lines": lines}
+        self.display.append(shown)
+        self.on_display(shown)
+
+    # -- what happens -------------------------------------------------------------------------
+
+    def start_servers(self) -> None:
+        self.broker.start()
+        self.backend.start()
+        self.tap.backend_up = True
+
+    def do(self, name: str, args: dict[str, Any]) -> None:
+        """Carries out one step of a scenario (STEPS there)."""
+        getattr(self, f"_do_{name}")(**args)
+
+    def _do_tap(self, uid: str) -> None:
+        self._card += 1
+        card = self._card
+        self.reader_line.deliver(self.reader.present(bytes.fromhex(uid)), 5)
+        self.kernel.after(CARD_HELD_MS, lambda: self._take_away(card))
+
+    def _take_away(self, card: int) -> None:
+        if card == self._card:
+            self.reader.remove()
+
+    def _do_plug(self, kw: float) -> None:
+        self.car.change(plugged=True, offered_w=round(kw * 1000))
+
+    def _do_unplug(self) -> None:
+        self.car.change(plugged=False, offered_w=0)
+
+    def _do_power(self, kw: float) -> None:
+        self.car.change(offered_w=round(kw * 1000))
+
+    def _do_kill(self) -> None:
+        self.board.kill()
+
+    def _do_boot(self) -> None:
+        self.board.power_on()
+
+    def _do_broker(self, state: str) -> None:
+        if state == "stop":
+            self.relay.shut()
+            self.broker.stop()
+            self.backend.lost()
+        else:
+            self.broker.start()
+            self.backend.ready()
+            self.relay.open()
+
+    def _do_backend(self, state: str) -> None:
+        if state == "stop":
+            self.backend.stop()
+        else:
+            self.backend.start()
+        self.tap.backend_up = self.backend.up
+
+    def _do_meter(self, fault: str) -> None:
+        self.meter.fault = fault
+
+    def _do_clock(self, set: int | None = None, step: float | None = None) -> None:
+        if set is not None:
+            self.wall_base_ms = set - self.kernel.now_ms
+        elif step is not None and self.wall_base_ms is not None:
+            self.wall_base_ms += round(step * 1000)
+
+    def _do_end(self) -> None:
+        self.kernel.stop()
+
+    def truth(self) -> dict[str, Any]:
+        """What the simulators alone know."""
+        self.car.settle()
+        return {"sessions": self.car.sessions, "register_wh": self.car.register_wh}
+
+    def close(self) -> None:
+        """Ends every process and thread; nothing is left behind."""
+        self.board.close()
+        self.relay.close()
+        self.time_server.close()
+        self.backend.close()
+        self.broker.stop()
+        self.meter.close()

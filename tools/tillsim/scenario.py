@@ -1,0 +1,163 @@
+"""Scenario files: what happens to a virtual charger, and when. `tillsim run --help` shows one."""
+
+import json
+import tomllib
+import zoneinfo
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+METER_FAULTS = ("silent", "wrong_crc", "exception", "foreign_reply", "none")
+DEMO_TARIFF = Path(__file__).parent / "demo" / "tariff.json"
+
+
+class ScenarioError(Exception):
+    """What is wrong with a scenario, in one line that names the key."""
+
+
+@dataclass
+class Step:
+    """`do` at `at_ms` since first boot, with the step's own keys in `args`."""
+
+    at_ms: int
+    do: str
+    args: dict[str, Any]
+
+
+@dataclass
+class Scenario:
+    """Times in ms; `start_ms` is Unix time at first boot, None for a clock that is unset."""
+
+    start_ms: int | None
+    timezone: str
+    tariff: dict[str, Any]
+    tokens: list[str]
+    config: dict[str, Any] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+
+
+def _number(value: Any, low: float, high: float) -> float | None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if number and low <= value <= high else None
+
+
+def _kw(value: Any) -> Any:
+    return _number(value, 0, 1000)
+
+
+def _seconds(value: Any) -> Any:
+    return _number(value, -(10**9), 10**9)
+
+
+def _uid(value: Any) -> Any:
+    try:
+        return value.upper() if len(bytes.fromhex(value)) in (4, 7, 10) else None
+    except (ValueError, TypeError, AttributeError):
+        return None
+
+
+def _unix_ms(value: Any) -> int | None:
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    except (ValueError, TypeError):
+        return None
+    return int(moment.timestamp() * 1000) if moment.tzinfo else None
+
+
+def _one_of(*choices: str) -> Callable[[Any], Any]:
+    return lambda value: value if value in choices else None
+
+
+_KW = (_kw, "a power from 0 to 1000 kW")
+_UID = (_uid, "4, 7 or 10 bytes in hex")
+_STATE = (_one_of("stop", "start"), '"stop" or "start"')
+_TIME = (_unix_ms, 'a time with its zone, such as "2026-03-02T07:14:00Z"')
+
+# do: ({key that must be there: (check, what it may be)}, {key that may be there: ...})
+STEPS: dict[str, tuple[dict, dict]] = {
+    "tap": ({"uid": _UID}, {}),
+    "plug": ({"kw": _KW}, {}),
+    "unplug": ({}, {}),
+    "power": ({"kw": _KW}, {}),
+    "kill": ({}, {}),
+    "boot": ({}, {}),
+    "broker": ({"state": _STATE}, {}),
+    "backend": ({"state": _STATE}, {}),
+    "meter": ({"fault": (_one_of(*METER_FAULTS), "one of " + ", ".join(METER_FAULTS))}, {}),
+    "clock": ({}, {"set": _TIME, "step": (_seconds, "a number of seconds")}),
+    "end": ({}, {}),
+}
+_TOP = ("start", "timezone", "tariff", "tokens", "config", "step")
+
+
+def load(path: Path) -> Scenario:
+    """The scenario in a TOML file. Raises ScenarioError."""
+    try:
+        given = tomllib.loads(path.read_text())
+    except OSError as e:
+        raise ScenarioError(f"{path}: {e.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise ScenarioError(f"{path}: not TOML: {e}") from None
+    for key in given:
+        if key not in _TOP:
+            raise ScenarioError(f"unknown key {key!r}; known: {', '.join(_TOP)}")
+    timezone = given.get("timezone", "Europe/Amsterdam")
+    if timezone not in zoneinfo.available_timezones():
+        raise ScenarioError(f"timezone: {timezone!r} is no IANA time zone")
+    start_ms = None
+    if "start" in given and (start_ms := _unix_ms(given["start"])) is None:
+        raise ScenarioError(f"start: it must be {_TIME[1]}")
+    tokens = given.get("tokens", [])
+    if not isinstance(tokens, list) or not all(_uid(uid) for uid in tokens):
+        raise ScenarioError("tokens: it must be a list of UIDs, 4, 7 or 10 bytes in hex each")
+    config = given.get("config", {})
+    if not isinstance(config, dict):
+        raise ScenarioError("config: it must be a table of configuration keys")
+    steps = given.get("step", [])
+    if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
+        raise ScenarioError("step: it must be a list of [[step]] tables")
+    return Scenario(start_ms, timezone, _tariff(path, given), tokens, config,
+                    [_step(i, step) for i, step in enumerate(steps, 1)])  # fmt: skip
+
+
+def _tariff(path: Path, given: dict) -> Any:
+    name = given.get("tariff")
+    if name is not None and not isinstance(name, str):
+        raise ScenarioError("tariff: it must name a file beside the scenario")
+    file = DEMO_TARIFF if name is None else path.parent / name
+    try:
+        return json.loads(file.read_text())
+    except OSError as e:
+        raise ScenarioError(f"tariff: {file}: {e.strerror}") from None
+    except ValueError as e:
+        raise ScenarioError(f"tariff: {file} is not JSON: {e}") from None
+
+
+def _step(number: int, given: dict) -> Step:
+    where = f"step {number}"
+    do = given.get("do")
+    if do not in STEPS:
+        raise ScenarioError(f"{where}: do: {do!r} is none of {', '.join(STEPS)}")
+    at = _number(given.get("at"), 0, 10**7)
+    if at is None:
+        raise ScenarioError(f"{where}: at: it must be seconds since first boot")
+    must, may = STEPS[do]
+    args = {}
+    for key, value in given.items():
+        if key in ("at", "do"):
+            continue
+        if key not in must and key not in may:
+            known = ", ".join([*must, *may]) or "none"
+            raise ScenarioError(f"{where}: unknown key {key!r} for {do}; known: {known}")
+        check, words = (must | may)[key]
+        args[key] = check(value)
+        if args[key] is None:
+            raise ScenarioError(f"{where}: {key}: it must be {words}")
+    for key, (_, words) in must.items():
+        if key not in args:
+            raise ScenarioError(f"{where}: {key} is missing for {do}: it must be {words}")
+    if may and len(args) != 1:
+        raise ScenarioError(f"{where}: {do} takes one of {', '.join(may)}")
+    return Step(int(at * 1000), do, args)
