@@ -1,6 +1,6 @@
 """An Eastron SDM630 on its RS-485 line: a real pymodbus RTU server on a pty, and faults.
 
-Register map: Eastron SDM630-Modbus V2 user manual, Modbus protocol, 1.2 and 1.3.1. Energy is a
+Register map: Eastron SDM630-Modbus V2 user manual, Modbus protocol, 1.2 and 1.3. Energy is a
 float32 in kWh with 24 significant bits: its steps are 0.12 Wh at 1,045 kWh, and every whole Wh can
 be told apart up to 16,384 kWh. `register_wh` says what a reader of the register gets.
 """
@@ -29,7 +29,7 @@ _VOLTAGE, _CURRENT, _PHASE_POWER = 0x0000, 0x0006, 0x000C
 _POWER, _FREQUENCY, _ENERGY = 0x0034, 0x0046, 0x0048
 _INPUTS = 0x0182  # registers from 0 on; those that this simulator does not feed read as zero
 _SERIAL = 0xFC00
-_MOST = 80  # registers in one request: 40 parameters, 1.2
+_MOST = 80  # registers in one request: what others ask an SDM630 for (40 parameters)
 _REQUEST = 8  # bytes of every request that this meter answers (functions 3 and 4)
 _STALL_S = 5.0
 

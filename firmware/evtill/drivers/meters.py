@@ -17,9 +17,11 @@ Reading = namedtuple("Reading", ("energy_wh", "power_w", "voltage_mv", "current_
 # `serial`: function and register of a 32-bit unsigned integer.
 #
 # sdm630: Eastron SDM630-Modbus V2 user manual, Modbus protocol, 1.2 "Input registers" (30001 is
-# register 0; 40 parameters of 2 registers in a request at most) and 1.3.1 "Holding registers"
-# (serial number: 64513, FC 00). Confirmed against two public register lists. The energy register
-# is kWh: above 16,384 kWh a float32 no longer holds every Wh (2 Wh steps, 4 Wh above 32,768).
+# register 0) and 1.3 "Holding registers". A second public list (sdm_modbus, class SDM630) has the
+# same registers, reads 0..79 in one request, and the serial number at FC00; older V2 manuals have
+# that in 2A and 2C instead, and a meter with those answers FC00 with exception 2.
+# The energy register is kWh: above 16,384 kWh a single no longer holds every Wh (steps of 2 Wh, of
+# 4 Wh above 32,768 kWh).
 MODELS = {
     "sdm630": {
         "read": (READ_INPUT, 0x0000, 74),
