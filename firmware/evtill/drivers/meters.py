@@ -18,8 +18,8 @@ Reading = namedtuple("Reading", ("energy_wh", "power_w", "voltage_mv", "current_
 #
 # sdm630: Eastron SDM630-Modbus V2 user manual, Modbus protocol, 1.2 "Input registers" (30001 is
 # register 0) and 1.3 "Holding registers". A second public list (sdm_modbus, class SDM630) has the
-# same registers, reads 0..79 in one request, and the serial number at FC00; older V2 manuals have
-# that in 2A and 2C instead, and a meter with those answers FC00 with exception 2.
+# same registers, reads 0..79 in one request, and the serial number at FC00; another
+# public list for the V2 has that in 2A and 2C instead: untried.
 # The energy register is kWh: above 16,384 kWh a single no longer holds every Wh (steps of 2 Wh, of
 # 4 Wh above 32,768 kWh).
 MODELS = {
