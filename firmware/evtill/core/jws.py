@@ -47,7 +47,11 @@ def thumbprint(public_key):
 
 
 def es256_sign(payload, typ, kid, sign):
-    """The JWS of `payload` (bytes), signed by `sign(digest) -> (r, s)`."""
+    """The JWS of `payload` (bytes), signed by `sign(digest) -> (r, s)`.
+
+    SignatureError for a kid that is empty or would need escaping."""
+    if not kid or any(not " " < c < "\x7f" or c in '"\\' for c in kid):
+        raise SignatureError("key id is not plain ASCII")
     header = '{"alg":"ES256","typ":"%s","kid":"%s"}' % (typ, kid)
     signed = b64url_encode(header.encode()) + b"." + b64url_encode(payload)
     r, s = sign(sha256(signed))
