@@ -1,0 +1,523 @@
+"""The MQTT 3.1.1 link: umqtt.simple's client with another way to wait.
+
+Only connect() blocks (name, TCP, TLS), in the worker thread. Everything after it runs on the
+asyncio loop over a non-blocking socket: the MQTT handshake, publishes with several in flight,
+incoming messages, pings and the notice that the peer is gone. "MQTT" below is the OASIS standard
+MQTT Version 3.1.1.
+"""
+
+import asyncio
+import os
+import socket
+import struct
+import time
+from asyncio import core
+
+from micropython import const
+from umqtt.simple import MQTTClient
+
+from evtill.core.errors import LinkError
+
+# MQTT 2.2.1 and 2.2.2: first bytes, flags included.
+_CONNECT = const(0x10)
+_CONNACK = const(0x20)
+_PUBLISH = const(0x30)
+_PUBACK = const(0x40)
+_SUBSCRIBE = const(0x82)
+_SUBACK = const(0x90)
+_PINGREQ = const(0xC0)
+_PINGRESP = const(0xD0)
+_DISCONNECT = const(0xE0)
+
+_DOWN = const(0)  # no socket, or one that is about to be closed
+_GREETING = const(1)  # CONNECT sent, CONNACK awaited
+_SUBSCRIBING = const(2)  # SUBSCRIBE sent, SUBACK awaited
+_UP = const(3)
+
+_SKIP_MAX = const(65536)  # a message longer than the buffer is passed over up to this length
+_IPPROTO_TCP = const(6)
+_TCP_NODELAY = const(1)
+
+
+def _nothing(*_):
+    pass
+
+
+class MqttLink(MQTTClient):
+    """A link that run() keeps up. Set before run(), all called on the loop:
+    on_message(topic, payload): two bytes objects. QoS 1 is acknowledged once it has returned; what
+        it raises ends run(), and the broker sends the message again on the next connection.
+    on_puback(packet_id): the broker has taken this publish.
+    on_up(session_present), on_down(reason): `reason` is one line.
+    on_room(): publish_nowait() said None before, and may take the next one now.
+    subscriptions: topics (bytes or str), subscribed at QoS 1. Last will: set_last_will().
+
+    worker: a Worker, or anything with its call(). ssl: None or an SSLContext. keepalive in s.
+    rx_bytes: the longest packet to receive; tx_bytes: the longest to send; window: QoS 1 publishes
+    in flight at most."""
+
+    connect_ms = 10000  # for each address, for each read of TLS, and for the MQTT handshake
+    dead_ms = 10000  # the broker is gone when nothing answers a ping in this time
+    puback_ms = 30000
+    backoff_ms = (1000, 60000)  # the first and the longest pause before a new attempt
+
+    # The base's blocking versions, out of reach.
+    publish = subscribe = wait_msg = check_msg = ping = None
+
+    def __init__(self, worker, client_id, server, port=0, user=None, password=None, keepalive=60,
+                 ssl=None, subscriptions=(), rx_bytes=2048, tx_bytes=4096, window=8):  # fmt: skip
+        MQTTClient.__init__(self, client_id, server, port, user, password, keepalive)
+        if ssl and not port:
+            self.port = 8883
+        self.ssl = ssl
+        self.subscriptions = subscriptions
+        self.window = window
+        self.on_message = self.on_puback = self.on_up = self.on_down = self.on_room = _nothing
+        self.skipped = 0  # messages passed over because they are longer than rx_bytes
+        self.stray = 0  # PUBACKs that no publish waits for
+        self._worker = worker
+        self._rx = memoryview(bytearray(rx_bytes))
+        self._tx = memoryview(bytearray(tx_bytes))
+        self._wake = asyncio.Event()
+        self._attempt = 0
+        self._leaving = self._present = False
+        self._sub_id = 0
+        self._reset()
+
+    def _reset(self):
+        self._state = _DOWN
+        self._fault = None
+        self._filled = 0  # _rx[:_filled] is received and not yet taken
+        self._skip = 0  # bytes of a passed-over message still to come
+        self._skip_id = 0  # its packet id, if it asks for a PUBACK
+        # _tx[_from:_to] is to be written. The socket was last offered it up to _offered: TLS wants
+        # a write that would have blocked repeated as it was.
+        self._from = self._offered = self._to = 0
+        self._draining = None
+        self._starved = False
+        self._pending = []  # [packet id, ticks when sent] of publishes without their PUBACK
+        self._pinged = False
+        # Ticks: last received, last sent, ping or connection begun.
+        self._heard = self._spoke = self._since = time.ticks_ms()
+
+    # --- for the application ---
+
+    @property
+    def up(self):
+        """Whether the broker has accepted the connection and the subscriptions."""
+        return self._state == _UP
+
+    @property
+    def in_flight(self):
+        """How many publishes wait for their PUBACK."""
+        return len(self._pending)
+
+    def publish_nowait(self, topic, payload, retain=False, qos=1):
+        """Sends one message; its packet id (0 for QoS 0), or None when window or buffer are full
+        at the moment (on_room() tells when they no longer are).
+
+        A publish that has no PUBACK when the link goes down is the caller's to send again.
+        Raises LinkError when the link is down, ValueError for a message longer than tx_bytes."""
+        if self._state != _UP:
+            raise LinkError("link is down")
+        if self._to or qos and len(self._pending) >= self.window:
+            self._starved = True
+            return None
+        topic, payload = _octets(topic), _octets(payload)
+        body = 2 + len(topic) + len(payload) + (2 if qos else 0)
+        end = self._begin(_PUBLISH | qos << 1 | bool(retain), body)
+        end = self._put(end, topic)
+        pid = 0
+        if qos:
+            pid = self._next_id()
+            struct.pack_into("!H", self._tx, end, pid)
+            end += 2
+            self._pending.append((pid, time.ticks_ms()))
+        self._tx[end : end + len(payload)] = payload
+        self._commit(end + len(payload))
+        return pid
+
+    def disconnect(self):
+        """Says good-bye (the broker drops the last will) and ends run()."""
+        self._leaving = True
+        if self._state != _DOWN:
+            try:
+                self._short(_DISCONNECT)
+            except LinkError:
+                pass  # it is gone already
+        self._fail(None)
+
+    async def run(self):
+        """Keeps the link up, with growing random pauses between attempts, until disconnect().
+
+        Lets through only what on_message and its like raise."""
+        first_ms, longest_ms = self.backoff_ms
+        self._leaving = False
+        while not self._leaving:
+            self._reset()
+            try:
+                await self._connection()
+                return
+            except LinkError as e:
+                self.on_down(str(e))
+            pause_ms = min(first_ms << min(self._attempt, 16), longest_ms)
+            self._attempt += 1
+            # between half and all of it, so that a thousand chargers do not come back at once
+            pause_ms -= (pause_ms >> 1) * int.from_bytes(os.urandom(2), "big") >> 16
+            await asyncio.sleep_ms(pause_ms)
+
+    # --- one connection ---
+
+    def connect(self):
+        """A connected non-blocking socket, after TLS where there is a context. Blocks: call it in
+        a thread. Raises LinkError."""
+        sock = error = None
+        try:
+            found = socket.getaddrinfo(self.server, self.port, 0, socket.SOCK_STREAM)
+            for entry in found[:2]:  # a name's IPv6 address may lead nowhere
+                try:
+                    sock = socket.socket(entry[0], socket.SOCK_STREAM)
+                    sock.settimeout(self.connect_ms / 1000)
+                    sock.connect(entry[-1])
+                    break
+                except OSError as e:
+                    error = e
+                    sock = _closed(sock)
+            if sock is None:
+                raise LinkError("cannot connect: %s" % (error or "no address"))
+            try:
+                sock.setsockopt(_IPPROTO_TCP, _TCP_NODELAY, 1)
+            except OSError:
+                pass  # a port without it is slower, no more
+            if self.ssl:
+                sock = self.ssl.wrap_socket(sock, server_hostname=self.server)
+            sock.setblocking(False)
+            return sock
+        except (OSError, ValueError) as e:  # ValueError: a certificate that does not verify
+            _closed(sock)
+            raise LinkError("cannot connect: %s" % e) from None
+
+    async def _connection(self):
+        """From connect() to the end of the link. Raises LinkError; returns after disconnect()."""
+        reader = None
+        try:
+            self.sock = await self._worker.call(self.connect)
+            if self._leaving:
+                return
+            self._heard = self._since = time.ticks_ms()
+            self._state = _GREETING
+            self._say_connect()
+            reader = asyncio.create_task(self._read())
+            while self._state != _DOWN:
+                self._wake.clear()
+                try:
+                    await asyncio.wait_for_ms(self._wake.wait(), self._check())
+                except asyncio.TimeoutError:
+                    pass
+            if self._fault:
+                raise self._fault
+        finally:
+            self._state = _DOWN
+            if reader:
+                reader.cancel()
+            if self._draining:
+                self._draining.cancel()
+            self.sock = _closed(self.sock)
+
+    def _fail(self, fault):
+        if self._state != _DOWN:
+            self._state = _DOWN
+            self._fault = fault
+            self._wake.set()
+
+    async def _read(self):
+        stream = asyncio.StreamReader(self.sock)
+        try:
+            while self._state != _DOWN:
+                try:
+                    n = await stream.readinto(self._rx[self._filled :])
+                except OSError as e:
+                    raise LinkError("read: %s" % e) from None
+                if n == 0:
+                    raise LinkError("closed by the broker")
+                if n:
+                    self._heard = time.ticks_ms()
+                    self._pinged = False
+                    self._filled += n
+                    self._take()
+        except Exception as e:  # noqa: BLE001 - _connection() raises it
+            self._fail(e)
+
+    def _check(self):
+        """Does what is due by now; ms until something will be. Raises LinkError."""
+        now = time.ticks_ms()
+        if self._state != _UP:
+            left = self.connect_ms - time.ticks_diff(now, self._since)
+            if left <= 0:
+                raise LinkError("no answer to " + ("CONNECT", "SUBSCRIBE")[self._state - 1])
+            return left
+        if self._pending and time.ticks_diff(now, self._pending[0][1]) >= self.puback_ms:
+            raise LinkError("no PUBACK")
+        if not self._pinged:
+            # The broker must hear from us within keepalive, and we want to hear from it.
+            quiet = max(time.ticks_diff(now, self._heard), time.ticks_diff(now, self._spoke))
+            left = self.keepalive * 500 - quiet
+            if left > 0:
+                return left
+            self._short(_PINGREQ)
+            self._pinged = True
+            self._since = now
+        left = self.dead_ms - time.ticks_diff(now, self._since)
+        if left <= 0:
+            raise LinkError("the broker is silent")
+        return left
+
+    # --- sending ---
+
+    def _begin(self, first, body):
+        """Writes a fixed header behind what waits in _tx; where the packet's body begins."""
+        at = self._to
+        if at + 5 + body > len(self._tx):
+            if at:
+                raise LinkError("the broker takes nothing")
+            raise ValueError("packet of %d bytes: tx_bytes is %d" % (5 + body, len(self._tx)))
+        self._tx[at] = first
+        at += 1
+        while body > 0x7F:
+            self._tx[at] = body & 0x7F | 0x80
+            body >>= 7
+            at += 1
+        self._tx[at] = body
+        return at + 1
+
+    def _put(self, at, octets):
+        """A length-prefixed string at _tx[at] (MQTT 1.5.3); where it ends."""
+        n = len(octets)
+        struct.pack_into("!H", self._tx, at, n)
+        self._tx[at + 2 : at + 2 + n] = octets
+        return at + 2 + n
+
+    def _commit(self, end):
+        self._to = end
+        self._spoke = time.ticks_ms()
+        if not self._draining and not self._write():
+            self._draining = asyncio.create_task(self._drain())
+
+    def _write(self):
+        """Offers the socket what waits; whether all is gone."""
+        try:
+            while self._from < self._to:
+                if self._from >= self._offered:
+                    self._offered = self._to
+                n = self.sock.write(self._tx[self._from : self._offered])
+                if not n:
+                    return False
+                self._from += n
+        except OSError as e:
+            fault = LinkError("write: %s" % e)
+            self._fail(fault)
+            raise fault from None
+        self._from = self._offered = self._to = 0
+        return True
+
+    def _drain(self):
+        try:
+            done = False
+            while not done:
+                yield core._io_queue.queue_write(self.sock)
+                done = self._write()
+            self._draining = None
+            self._room()
+        except Exception as e:  # noqa: BLE001 - _connection() raises it
+            self._fail(e)
+
+    def _room(self):
+        if self._starved and not self._to and len(self._pending) < self.window:
+            self._starved = False
+            self.on_room()
+
+    def _short(self, first, pid=None):
+        """PINGREQ and DISCONNECT without, PUBACK with a packet id."""
+        end = self._begin(first, 0 if pid is None else 2)
+        if pid is not None:
+            struct.pack_into("!H", self._tx, end, pid)
+            end += 2
+        self._commit(end)
+
+    def _next_id(self):
+        while True:
+            self.pid = self.pid % 0xFFFF + 1
+            if all(one[0] != self.pid for one in self._pending):
+                return self.pid
+
+    def _say_connect(self):
+        """CONNECT (MQTT 3.1), in one piece."""
+        flags = 0  # clean session 0: the broker keeps the subscriptions and what comes on them
+        strings = [self.client_id]
+        if self.lw_topic:
+            strings += [self.lw_topic, self.lw_msg]
+            flags |= 0x04 | self.lw_qos << 3 | bool(self.lw_retain) << 5
+        if self.user is not None:
+            strings += [self.user, self.pswd or b""]
+            flags |= 0xC0
+        strings = [_octets(s) for s in strings]
+        end = self._begin(_CONNECT, 10 + sum(2 + len(s) for s in strings))
+        end = self._put(end, b"MQTT")
+        struct.pack_into("!BBH", self._tx, end, 4, flags, self.keepalive)
+        end += 4
+        for s in strings:
+            end = self._put(end, s)
+        self._commit(end)
+
+    def _say_subscribe(self):
+        """SUBSCRIBE (MQTT 3.8) to all topics at once."""
+        topics = [_octets(t) for t in self.subscriptions]
+        end = self._begin(_SUBSCRIBE, 2 + sum(3 + len(t) for t in topics))
+        self._sub_id = self._next_id()
+        struct.pack_into("!H", self._tx, end, self._sub_id)
+        end += 2
+        for t in topics:
+            end = self._put(end, t)
+            self._tx[end] = 1
+            end += 1
+        self._commit(end)
+
+    # --- receiving ---
+
+    def _take(self):
+        """Handles the whole packets in _rx and keeps the rest. Raises LinkError."""
+        at = self._skipping()
+        while self._state != _DOWN and at < self._filled:
+            body = self._body(at)
+            if not body:
+                break
+            start, end = body
+            if end - at > len(self._rx):
+                at = self._skip_from(at, start, end)
+                break
+            if end > self._filled:
+                break
+            self._packet(self._rx[at], start, end)
+            at = end
+        if at:
+            self._filled -= at
+            self._rx[: self._filled] = self._rx[at : at + self._filled]
+
+    def _body(self, at):
+        """(start, end) of the body of the packet at _rx[at], or None while that is not known."""
+        first = self._rx[at]
+        # A server sends only these (MQTT 2.2.2); of PUBLISH we asked for QoS 0 and 1.
+        if first & 0xF4 != _PUBLISH and first not in (_CONNACK, _PUBACK, _SUBACK, _PINGRESP):
+            raise LinkError("packet of type 0x%02x" % first)
+        size = 0
+        for i in range(4):
+            if at + 1 + i >= self._filled:
+                return None
+            b = self._rx[at + 1 + i]
+            size |= (b & 0x7F) << 7 * i
+            if b < 0x80:
+                return at + 2 + i, at + 2 + i + size
+        raise LinkError("remaining length of more than 4 bytes")
+
+    def _packet(self, first, start, end):
+        rx = self._rx
+        if first & 0xF0 == _PUBLISH:
+            if self._state == _GREETING:
+                raise LinkError("PUBLISH before CONNACK")
+            topic_end, payload, pid = self._publish_head(first, start, end)
+            self.on_message(bytes(rx[start + 2 : topic_end]), bytes(rx[payload:end]))
+            if pid and self._state != _DOWN:
+                self._short(_PUBACK, pid)
+        elif first == _PINGRESP:
+            _expect(end - start == 0, "PINGRESP")
+            self._attempt = 0
+        elif first == _PUBACK:
+            _expect(end - start == 2 and self._state == _UP, "PUBACK")
+            self._confirm(rx[start] << 8 | rx[start + 1])
+        elif first == _CONNACK:
+            _expect(end - start == 2 and self._state == _GREETING and rx[start] < 2, "CONNACK")
+            if rx[start + 1]:
+                raise LinkError("refused by the broker: code %d" % rx[start + 1])  # MQTT 3.2.2.3
+            self._present = rx[start] == 1
+            if self.subscriptions:
+                self._state = _SUBSCRIBING
+                self._say_subscribe()
+            else:
+                self._ready()
+        else:
+            _expect(self._state == _SUBSCRIBING and end - start == 2 + len(self.subscriptions)
+                    and rx[start] << 8 | rx[start + 1] == self._sub_id, "SUBACK")  # fmt: skip
+            if any(code > 1 for code in rx[start + 2 : end]):
+                raise LinkError("subscription refused")
+            self._ready()
+
+    def _publish_head(self, first, start, end):
+        """(end of topic, start of payload, packet id or 0) of a PUBLISH (MQTT 3.3)."""
+        rx = self._rx
+        _expect(end - start >= 2, "PUBLISH")
+        topic_end = payload = start + 2 + (rx[start] << 8 | rx[start + 1])
+        pid = 0
+        if first & 2:
+            payload += 2
+        _expect(topic_end > start + 2 and payload <= end, "PUBLISH")
+        if first & 2 and payload <= len(rx):
+            pid = rx[topic_end] << 8 | rx[topic_end + 1]
+            _expect(pid, "PUBLISH")
+        return topic_end, payload, pid
+
+    def _ready(self):
+        self._state = _UP
+        self._wake.set()  # another deadline now
+        self.on_up(self._present)
+
+    def _confirm(self, pid):
+        self._attempt = 0
+        for i, one in enumerate(self._pending):
+            if one[0] == pid:
+                self._pending.pop(i)
+                self.on_puback(pid)
+                self._room()
+                return
+        self.stray += 1  # a second PUBACK harms nobody
+
+    def _skip_from(self, at, start, end):
+        """Begins to skip a message that is longer than _rx: left alone, the broker would send it
+        again on each connection. Where what is not yet taken begins."""
+        first = self._rx[at]
+        if first & 0xF0 != _PUBLISH or self._state == _GREETING or end - at > _SKIP_MAX:
+            raise LinkError("packet of %d bytes" % (end - at))
+        if self._filled - at < len(self._rx):
+            return at  # more of it will come, and then its head is there
+        _, payload, self._skip_id = self._publish_head(first, start, end)
+        _expect(payload <= self._filled, "PUBLISH")
+        self._skip = end - self._filled
+        return self._filled
+
+    def _skipping(self):
+        """Drops what belongs to a skipped message; how many bytes of _rx that were."""
+        n = min(self._skip, self._filled)
+        if n:
+            self._skip -= n
+            if not self._skip:
+                self.skipped += 1
+                if self._skip_id:
+                    self._short(_PUBACK, self._skip_id)
+        return n
+
+
+def _expect(true, packet):
+    if not true:
+        raise LinkError("malformed " + packet)
+
+
+def _octets(text):
+    return text.encode() if isinstance(text, str) else text
+
+
+def _closed(sock):
+    """Closes a socket, if there is one; None."""
+    if sock:
+        try:
+            sock.close()
+        except OSError:
+            pass  # TLS says good-bye to a peer that is gone
