@@ -1,0 +1,200 @@
+"""Events on their way to the backend: a bounded ring of two files, apart from the records' log.
+
+Too many events in a minute are dropped at once; when both files are full, the older one goes. What
+was dropped is counted, durably. Nothing here takes room from a session.
+"""
+
+import struct
+
+from evtill.core.errors import JournalError
+from evtill.core.frames import FrameReader, encode
+from evtill.core.outbox import Window
+
+_NAMES = ("e0", "e1")
+_HALF_BYTES = 12288  # three blocks of 4 KiB a file
+_BURST = 20
+_REFILL_MS = 6000  # then ten a minute
+_STATE = 0
+_EVENT = 1
+# version, next seq, first seq not done, bits of the 30 seqs from there on that are done, dropped
+_STATE_FORMAT = "<BIIII"
+_STATE_BYTES = 17
+VERSION = 1
+
+
+class EventRing(Window):
+    """The events' own outbox. store: see frames.py, for this ring alone."""
+
+    def __init__(self, store, half_bytes=_HALF_BYTES):
+        super().__init__(_Ring(store, half_bytes))
+        self.put = self._log.put
+
+    def dropped(self):
+        """Events lost so far, ever: to the rate limit, the ring's size, failing flash, refusal."""
+        return self._log.dropped
+
+
+class _Ring:
+    def __init__(self, store, half_bytes):
+        self._store = store
+        self._reader = FrameReader(store)
+        self._half_bytes = half_bytes
+        self._tokens = _BURST
+        self._refilled_ms = None
+        self.dropped = 0
+        self._next = self._base = self._mask = 0
+        self._unsaved = 0
+        self._current = 0  # the file that is appended to
+        self._first = [0, 0]  # the first seq that each file may hold
+        self._broken = False
+        try:
+            self._load()
+        except OSError:
+            self._broken = True
+
+    def put(self, event_id, payload, now_ms):
+        """Keeps an event (ASCII id, bytes), durably. False when it is dropped. Never raises."""
+        if not self._allowed(now_ms):
+            self.dropped += 1
+            return False
+        event_id = event_id.encode()
+        try:
+            if self._broken:
+                self._load()
+            seq = self._next
+            self._next += 1
+            self._append(
+                encode(_EVENT, seq, bytes((len(event_id),)), event_id, payload), len(payload)
+            )
+        except OSError:
+            self._broken = True  # what is in flash is read again before the next
+            self.dropped += 1
+            return False
+        return True
+
+    def _allowed(self, now_ms):
+        if self._refilled_ms is None:
+            self._refilled_ms = now_ms
+        n = (now_ms - self._refilled_ms) // _REFILL_MS
+        if n > 0:
+            self._refilled_ms += n * _REFILL_MS
+            self._tokens = min(_BURST, self._tokens + n)
+        if self._tokens == 0:
+            return False
+        self._tokens -= 1
+        return True
+
+    def _append(self, chunks, n_bytes=0):
+        name = _NAMES[self._current]
+        names = self._store.names()
+        if name in names and self._store.size(name) + n_bytes + 100 > self._half_bytes:
+            self._turn(names)
+            name = _NAMES[self._current]
+        state = struct.pack(
+            _STATE_FORMAT, VERSION, self._next, self._base, self._mask, self.dropped
+        )
+        self._store.append(name, *chunks, *encode(_STATE, self._next, state))
+        self._unsaved = 0
+
+    def _turn(self, names):
+        """Goes on in the other file; what it held is dropped."""
+        first = self._first[self._current]
+        while self._base < first:
+            if not self._mask & 1:
+                self.dropped += 1
+            self._step()
+        self._current ^= 1
+        self._first[self._current] = self._next - 1
+        if _NAMES[self._current] in names:
+            self._store.remove(_NAMES[self._current])
+
+    def _load(self):
+        """The newer file is the one whose last state is the later one."""
+        latest = -1
+        dropped = self.dropped
+        for i, name in enumerate(_NAMES):
+            if name not in self._store.names():
+                continue
+            self._first[i] = -1
+            for offset, kind, sequence, length in self._reader.scan(name):
+                if kind == _EVENT:
+                    if self._first[i] < 0:
+                        self._first[i] = sequence
+                    if sequence >= self._next:
+                        self._next = sequence + 1
+                elif kind == _STATE and sequence >= latest:
+                    payload = self._reader.payload(name, offset, length)
+                    if payload[0] > VERSION:
+                        raise OSError(5)
+                    latest = sequence
+                    self._current = i
+                    _, n, self._base, self._mask, self.dropped = struct.unpack(
+                        _STATE_FORMAT, payload
+                    )
+                    self._next = max(n, self._next)
+            if self._first[i] < 0:
+                self._first[i] = self._next
+        self.dropped = max(dropped, self.dropped)
+        self._broken = False
+
+    # -- what outbox.Window asks of a log -------------------------------------------------------
+
+    def next_waiting(self, seq):
+        seq = max(seq, self._base)
+        while seq < self._next:
+            bit = seq - self._base
+            if bit >= 30 or not self._mask >> bit & 1:
+                return seq
+            seq += 1
+        return None
+
+    def waiting(self):
+        n = self._next - self._base
+        mask = self._mask
+        while mask:
+            n -= mask & 1
+            mask >>= 1
+        return n
+
+    def load(self, seq):
+        """(event id, payload); None when it is lost. Raises JournalError."""
+        try:
+            names = self._store.names()
+            for i in (self._current, self._current ^ 1):
+                if _NAMES[i] not in names or seq < self._first[i]:
+                    continue
+                for offset, kind, sequence, length in self._reader.scan(_NAMES[i]):
+                    if kind == _EVENT and sequence == seq:
+                        payload = self._reader.payload(_NAMES[i], offset, length)
+                        n = 1 + payload[0]
+                        return str(payload[1:n], "ascii"), bytes(payload[n:])
+        except OSError as e:
+            raise JournalError("the events cannot be read: %s" % e)
+        return None
+
+    def done(self, seq):
+        bit = seq - self._base
+        if 0 <= bit < 30 and seq < self._next:
+            self._mask |= 1 << bit
+            self._unsaved += 1
+        while self._mask & 1:
+            self._step()
+
+    def _step(self):
+        self._base += 1
+        self._mask >>= 1
+
+    def unsaved(self):
+        return self._unsaved
+
+    def save(self):
+        try:
+            self._append(())
+        except OSError as e:
+            self._broken = True
+            raise JournalError("the events cannot be written: %s" % e)
+
+    def set_aside(self, seq, reason):
+        """An event that the backend refuses, or that flash has lost, is dropped."""
+        self.dropped += 1
+        self.done(seq)

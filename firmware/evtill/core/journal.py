@@ -1,0 +1,622 @@
+"""The journal: what must survive a power cut, appended to files and durable before it is acted on.
+
+Three logs of frames (frames.py), each with a sequence of its own:
+- `r000001`, ...: segments with the signed records. Each begins with two HEAD frames (all of the
+  state, twice, so that no single flipped bit costs it); each append ends with a STATE frame. A
+  segment goes when all its records are done and a newer one holds the state.
+- `session`: the open session's START (twice), CHECKPOINTs and STOP. It is open until a RECORD.
+- `aside`: records that the backend refused for good, and what is left of damaged ones. Kept.
+
+A torn tail is never read and nothing is ever rewritten: new frames are appended behind it, and the
+sequence shows that nothing is missing.
+"""
+
+import struct
+from array import array
+from binascii import hexlify
+from hashlib import sha256
+
+from evtill.core import packing
+from evtill.core.errors import JournalError, JournalFull
+from evtill.core.frames import FrameReader, encode
+
+VERSION = 1
+# Kinds of frames. Those from 64 on are the application's: kept until their segment goes.
+HEAD = 0
+STATE = 1
+START = 2
+CHECKPOINT = 3
+STOP = 4
+RECORD = 5
+PAGINATION = 6
+ASIDE = 7
+BOOT = 8
+
+_SESSION = "session"
+_SESSION_NEW = "session.new"
+_ASIDE = "aside"
+_SEGMENT_BYTES = 32640  # eight blocks of 4 KiB less what LittleFS keeps in them
+_SESSION_BYTES = 12288
+# Of the free flash: the events' ring, LittleFS's copies, the end of the running session.
+_RESERVE_BYTES = 98304
+_WORST_SESSION_BYTES = 16384
+# version, next seq, next pagination, boots, last session with a record, first seq not done, prev
+_FIXED = "<BIIIII32s"
+_FIXED_BYTES = 53
+_RECORD = "<IIIBB"  # seq, session that it closes (0: none), next pagination, form, id's length
+_RECORD_BYTES = 14
+_DAMAGE_MAX = 8
+
+
+class Journal:
+    """store: see frames.py. Everything raises JournalError when flash fails; it is then read
+    again before anything else is done.
+
+    damage: what was found amiss, as (what, number): "torn" bytes at an end, "frame" sequence,
+    "record" seq, "start" 0. Whoever reports them removes them."""
+
+    def __init__(self, store, segment_bytes=_SEGMENT_BYTES, reserve_bytes=_RESERVE_BYTES):
+        self._store = store
+        self._reader = FrameReader(store)
+        self._segment_bytes = segment_bytes
+        self._reserve_bytes = reserve_bytes
+        self.damage = []
+        self._guard(self._load)
+
+    # -- the state ----------------------------------------------------------------------------
+
+    def _state(self):
+        fixed = struct.pack(
+            _FIXED, VERSION, self._next_seq, self._pagination, self._boots, self._closed,
+            self._base, self._prev,
+        )  # fmt: skip
+        return fixed + b"\0" + self._bits
+
+    def _apply_state(self, payload, kind):
+        self._check_version(payload)
+        (_, self._next_seq, self._pagination, self._boots, self._closed, self._base, self._prev) = (
+            struct.unpack_from(_FIXED, payload)
+        )
+        n = _FIXED_BYTES + 1 + payload[_FIXED_BYTES]
+        if kind == HEAD:
+            self._header = bytes(payload[_FIXED_BYTES + 1 : n])
+        self._bits = payload[n:]
+
+    def _check_version(self, payload):
+        if payload[0] > VERSION:
+            raise JournalError("the journal's format %d is newer than this firmware" % payload[0])
+
+    def _load(self):
+        self._next_seq = self._pagination = self._base = self._sequence = 1
+        self._boots = self._closed = self._opened = 0
+        self._prev = bytes(32)
+        self._header = b""
+        self._bits = bytearray()
+        self._used = self._unsaved = 0
+        self._hint = None
+        self._pct = None  # to be measured: that walks over the whole filesystem
+        self._load_segments()
+        self._load_session()
+        self._waiting = 0
+        seq = self.next_waiting(self._base)
+        while seq is not None:
+            self._waiting += 1
+            seq = self.next_waiting(seq + 1)
+        self._broken = False
+
+    def _load_segments(self):
+        names = self._store.names()
+        numbers = [int(name[1:], 16) for name in names if len(name) == 7 and name[0] == "r"]
+        numbers.sort()
+        while numbers and not self._store.size("r%06x" % numbers[-1]):
+            numbers.pop()  # made, but nothing was written before the cut
+        self._segments = array("I")
+        self._last_number = numbers[-1] if numbers else 0
+        whole = -1
+        for number in numbers:
+            kind, first = self._first_of("r%06x" % number)
+            if kind == HEAD:
+                whole = len(self._segments)
+            if kind is not None:  # of a segment that is all garbage nothing is used, nor removed
+                self._segments.append(number)
+                self._segments.append(first)
+        if numbers and whole < 0:
+            raise JournalError("no segment of the journal can be read")
+        last_record = None
+        for at in range(max(whole, 0), len(self._segments), 2):
+            last_record = self._read_segment("r%06x" % self._segments[at], at == whole)
+        if last_record:
+            self._prev = sha256(self._load_record(last_record)[1]).digest()
+
+    def _first_of(self, name):
+        """(kind of the first whole frame, first seq that the segment may hold)."""
+        for offset, kind, _, length in self._reader.scan(name):
+            payload = self._reader.payload(name, offset, length)
+            if kind == HEAD or kind == STATE:
+                self._check_version(payload)
+                return kind, struct.unpack_from("<I", payload, 1)[0]
+            if kind == RECORD:
+                return kind, struct.unpack_from("<I", payload)[0]
+        return None, 0
+
+    def _read_segment(self, name, is_first):
+        """Applies every frame. Returns the last record's seq when no state follows it."""
+        last_record = None
+        for offset, kind, sequence, length in self._reader.scan(name):
+            if not is_first and sequence != self._sequence:
+                self._note("frame", self._sequence)
+            is_first = False
+            self._sequence = sequence + 1
+            if kind <= STATE:
+                self._apply_state(self._reader.payload(name, offset, length), kind)
+                last_record = None
+            elif kind == RECORD:
+                payload = self._reader.payload(name, offset, length)
+                last_record, closes, self._pagination, _, _ = struct.unpack_from(_RECORD, payload)
+                self._next_seq = last_record + 1
+                self._closed = max(self._closed, closes)
+            elif kind == BOOT:
+                self._boots += 1
+            elif kind == PAGINATION:
+                payload = self._reader.payload(name, offset, length)
+                self._pagination = struct.unpack("<I", payload)[0] + 1
+        if self._reader.skipped:
+            self._note("torn", self._reader.skipped)
+        self._used = self._store.size(name)
+        return last_record
+
+    def _load_session(self):
+        # Where the open session's frames are: (offset, length).
+        self._start = None  # type: tuple[int, int] | None
+        self._checkpoint = self._stop = self._start
+        self._session_sequence = self._session_size = self._session_pagination = 0
+        self._opened = self._closed
+        if _SESSION not in self._store.names():
+            return
+        for offset, kind, sequence, length in self._reader.scan(_SESSION):
+            if kind == START:
+                payload = self._reader.payload(_SESSION, offset, length)
+                session, pagination = struct.unpack_from("<II", payload)
+                if session <= self._closed:
+                    return
+                self._opened = session
+                self._session_pagination = pagination
+                self._pagination = max(self._pagination, pagination + 1)
+            elif self._session_sequence + 1 != sequence:
+                self._note("frame", self._session_sequence + 1)
+            self._session_sequence = sequence
+            self._note_session(kind, offset, length)
+        if self._reader.skipped:
+            self._note("torn", self._reader.skipped)
+        if self._session_sequence and not self._start:
+            self._note("start", 0)
+        self._session_size = self._store.size(_SESSION)
+
+    def _note(self, what, number):
+        if len(self.damage) < _DAMAGE_MAX:
+            self.damage.append((what, number))
+
+    # -- the open session ---------------------------------------------------------------------
+
+    def open_session(self):
+        """(START's payload, last CHECKPOINT's or None, STOP's or None) as bytes of the session
+        that has no record yet; None when there is none."""
+        self._check()
+        if not self._start:
+            return None
+        return self._guard(self._session_payloads)
+
+    def _session_payloads(self):
+        found = []
+        for place in (self._start, self._checkpoint, self._stop):
+            found.append(self._reader.payload(_SESSION, *place) if place else b"")
+        start, checkpoint, stop = found
+        return bytes(start[8:]), bytes(checkpoint) or None, bytes(stop) or None
+
+    def abandon(self):
+        """Ends the open session without a record: its contactor never closed."""
+        self._check()
+        if self._start:
+            before = self._state()
+            self._closed = self._opened
+            if self._pagination == self._session_pagination + 1:
+                self._pagination -= 1  # nothing was signed with it
+            self._append_records([], before)
+            self._forget_session()
+
+    # -- appending ----------------------------------------------------------------------------
+
+    def append(self, kind, payload):
+        """Appends one frame, durable on return. Returns its sequence."""
+        return self.append_many(((kind, payload),))
+
+    def append_many(self, frames):
+        """Appends (kind, payload) frames in one flush, all of them of the session (START,
+        CHECKPOINT, STOP) or none. Returns the last one's sequence."""
+        self._check()
+        if START <= frames[0][0] <= STOP:
+            return self._append_session(frames)
+        before = self._state()
+        for kind, _ in frames:
+            if kind == BOOT:
+                self._boots += 1
+        self._append_records([(kind, (payload,)) for kind, payload in frames], before)
+        return self._sequence - 1
+
+    def reserve_pagination(self):
+        """The next pagination, for a record outside of a session: durably never given again."""
+        self._check()
+        before = self._state()
+        pagination = self._pagination
+        self._pagination += 1
+        self._append_records([(PAGINATION, (struct.pack("<I", pagination),))], before)
+        return pagination
+
+    def put_record(self, record_id, jws):
+        """Appends a signed record under the next seq, which closes the open session. Returns it."""
+        self._check()
+        form, header, parts = packing.split(jws)
+        before = self._state()
+        seq = self._next_seq
+        name = record_id.encode()
+        if form and bytes(packing.unpack(parts[1][:64])).startswith(b'{"id":"' + name + b'"'):
+            name = b""
+        closes = self._opened if self._start else 0
+        if form and header != self._header:
+            self._header = header
+            self._used = 1 << 30  # a segment has one header
+        head = struct.pack(_RECORD, seq, closes, self._pagination, form, len(name)) + name
+        self._next_seq = seq + 1
+        self._prev = sha256(jws).digest()
+        self._waiting += 1
+        if closes:
+            self._closed = closes
+        self._append_records([(RECORD, (head,) + parts)], before)
+        if closes:
+            self._forget_session()
+        return seq
+
+    def _append_session(self, frames):
+        chunks = []
+        name = _SESSION
+        places = []
+        size = self._session_size
+        if frames[0][0] == START:
+            if self._start:
+                raise JournalError("a session is open already")
+            self._remove(_SESSION)
+            size = 0
+            sequence = 0
+            start = (struct.pack("<II", self._opened + 1, self._pagination), frames[0][1])
+            twice = ((START, start), (START, start))
+            frames = twice + tuple([(kind, (payload,)) for kind, payload in frames[1:]])
+        else:
+            if not self._start:
+                raise JournalError("no session is open")
+            sequence = self._session_sequence
+            frames = [(kind, (payload,)) for kind, payload in frames]
+            if size > _SESSION_BYTES and frames[0][0] == CHECKPOINT:
+                name = _SESSION_NEW
+                self._remove(name)
+                again = (START, (self._guard(self._start_payload),))
+                frames = [again, again] + frames
+                size = 0
+        for kind, parts in frames:
+            sequence += 1
+            frame = encode(kind, sequence, *parts)
+            length = 0
+            for chunk in frame:
+                length += len(chunk)
+            places.append((kind, size, length - 12))
+            size += length
+            chunks += frame
+        self._commit(name, chunks, False, sequence)
+        if name != _SESSION:
+            self._guard(lambda: self._store.rename(name, _SESSION))
+        if self._session_sequence != sequence:  # not read again in between
+            for kind, offset, length in places:
+                self._note_session(kind, offset, length)
+            if frames[0][0] == START and name == _SESSION:
+                self._opened += 1
+                self._session_pagination = self._pagination
+                self._pagination += 1
+            self._session_sequence = sequence
+            self._session_size = size
+        return sequence
+
+    def _start_payload(self):
+        return self._reader.payload(_SESSION, *(self._start or (0, 0)))
+
+    def _note_session(self, kind, offset, length):
+        if kind == START:
+            self._start = (offset, length)
+        elif kind == CHECKPOINT:
+            self._checkpoint = (offset, length)
+        elif kind == STOP:
+            self._stop = (offset, length)
+
+    def _forget_session(self):
+        self._start = self._checkpoint = self._stop = None
+        try:
+            self._remove(_SESSION)
+        except JournalError:
+            pass  # a session with a record is known for closed by its number
+
+    def _append_records(self, frames, before):
+        """Appends frames (kind, parts) and the state, which tells of them already; `before`: the
+        state without them, for a new segment's head."""
+        state = self._state()
+        size = 12 + len(state)
+        for _, parts in frames:
+            size += 12
+            for part in parts:
+                size += len(part)
+        chunks = []
+        number = self._last_number
+        sequence = self._sequence
+        rolls = not self._segments or self._used + size > self._segment_bytes
+        if rolls:
+            number += 1
+            head = before[:_FIXED_BYTES] + bytes((len(self._header),)) + self._header
+            head += before[_FIXED_BYTES + 1 :]
+            chunks = encode(HEAD, sequence, head) + encode(HEAD, sequence + 1, head)
+            sequence += 2
+            size += 2 * (12 + len(head))
+        for kind, parts in frames:
+            chunks += encode(kind, sequence, *parts)
+            sequence += 1
+        chunks += encode(STATE, sequence, state)
+        sequence += 1
+        self._commit("r%06x" % number, chunks, True, sequence)
+        if self._sequence != sequence:  # not read again in between
+            if rolls:
+                self._last_number = number
+                self._segments.append(number)
+                self._segments.append(struct.unpack_from("<I", before, 1)[0])
+                self._used = 0
+            self._used += size
+            self._sequence = sequence
+        self._unsaved = 0
+
+    def _commit(self, name, chunks, of_records, expected):
+        self._pct = None
+        try:
+            self._store.append(name, *chunks)
+        except OSError as e:
+            # It may be durable all the same: flash is asked, and what it says holds.
+            self._broken = True
+            self._check()
+            if (self._sequence if of_records else self._session_sequence) != expected:
+                if e.args and e.args[0] == 28:  # ENOSPC
+                    raise JournalFull("no room in the journal")
+                raise JournalError("the journal cannot be written: %s" % e)
+
+    # -- what is known ------------------------------------------------------------------------
+
+    def chain(self):
+        """(seq, sha256 of the previous record in hex, OCMF pagination) of the next record: the
+        open session's, whose pagination its START made durable, or the next one's."""
+        self._check()
+        return (
+            self._next_seq,
+            hexlify(self._prev).decode(),
+            self._session_pagination if self._start else self._pagination,
+        )
+
+    def boots(self):
+        """How many BOOT frames there ever were."""
+        return self._boots
+
+    def waiting(self):
+        """How many records are not done."""
+        return self._waiting
+
+    def room(self, n_bytes=_WORST_SESSION_BYTES):
+        """Whether `n_bytes` (default: the worst session) fit without touching the reserve."""
+        self._check()
+        return self._guard(self._store.free_bytes) - self._reserve_bytes >= n_bytes
+
+    room_for_session = room
+
+    def used_pct(self):
+        """Percentage used of what the journal can have."""
+        self._check()
+        if self._pct is None:
+            self._pct = self._guard(self._measure_pct)
+        return self._pct
+
+    def _measure_pct(self):
+        used = 0
+        for name in self._store.names():
+            used += self._store.size(name)
+        free = max(0, self._store.free_bytes() - self._reserve_bytes)
+        return used * 100 // (used + free) if used else 0
+
+    def replay(self):
+        """Yields (sequence, kind, payload) of every whole frame, the records' log first; each
+        payload is a memoryview that is valid until the next."""
+        self._check()
+        buffer = bytearray(512)
+        names = ["r%06x" % self._segments[i] for i in range(0, len(self._segments), 2)]
+        try:
+            names += (_SESSION, _ASIDE)
+            for name in names:
+                for offset, kind, sequence, length in self._frames(name):
+                    if length > len(buffer):
+                        buffer = bytearray(length)
+                    view = memoryview(buffer)[:length]
+                    self._store.read_at(name, offset + 8, view)
+                    yield sequence, kind, view
+        except OSError as e:
+            raise JournalError("the journal cannot be read: %s" % e)
+
+    # -- records that wait --------------------------------------------------------------------
+
+    def next_waiting(self, seq):
+        """The first seq from `seq` on that is not done; None when there is none."""
+        seq = max(seq, self._base)
+        while seq < self._next_seq:
+            if not self._is_done(seq):
+                return seq
+            seq += 1
+        return None
+
+    def load(self, seq):
+        """(record id, published JWS) of a waiting record; None when flash has lost it."""
+        self._check()
+        return self._guard(lambda: self._load_record(seq))
+
+    def _load_record(self, seq):
+        place = self._find(seq)
+        if place is None:
+            return None
+        name, offset, length = place
+        payload = self._reader.payload(name, offset, length)
+        _, _, _, form, id_length = struct.unpack_from(_RECORD, payload)
+        start = _RECORD_BYTES + id_length
+        jws = packing.join(form, self._header_of(name), memoryview(payload)[start:])
+        if id_length:
+            return str(payload[_RECORD_BYTES:start], "ascii"), jws
+        found = packing.unpack(memoryview(payload)[start + 64 : start + 128])
+        return str(found[7 : found.find(b'"', 7)], "ascii"), jws
+
+    def done(self, seq):
+        """Marks a record as confirmed; durable with save() or the next append."""
+        bit = seq - (self._base & ~7)
+        bits = self._bits
+        if seq >= self._next_seq or self._is_done(seq):
+            return
+        if bit >> 3 >= len(bits):
+            bits.extend(bytes((bit >> 3) + 1 - len(bits)))
+        bits[bit >> 3] |= 1 << (bit & 7)
+        self._waiting -= 1
+        self._unsaved += 1
+        base = self._base
+        while base < self._next_seq and self._is_done(base):
+            base += 1
+        self._bits = bits[(base >> 3) - (self._base >> 3) :]
+        self._base = base
+
+    def _is_done(self, seq):
+        bit = seq - (self._base & ~7)
+        return seq < self._base or (
+            bit >> 3 < len(self._bits) and self._bits[bit >> 3] >> (bit & 7) & 1
+        )
+
+    def save(self):
+        """Makes done() durable, and removes segments that nobody needs any more."""
+        self._check()
+        if self._unsaved:
+            self._append_records([], self._state())
+        self._guard(self._drop)
+
+    def unsaved(self):
+        """How many done() are not durable yet."""
+        return self._unsaved
+
+    def _drop(self):
+        i = 0
+        while i + 2 < len(self._segments):
+            end = self._segments[i + 3]
+            first = self.next_waiting(self._segments[i + 1])
+            if first is None or first >= end:
+                self._store.remove("r%06x" % self._segments[i])
+                self._segments = self._segments[:i] + self._segments[i + 2 :]
+                self._hint = self._pct = None
+            else:
+                i += 2
+
+    def set_aside(self, seq, reason):
+        """Moves a record that can never be delivered into the log `aside`, durably."""
+        self._check()
+        if not self._guard(lambda: self._is_aside(seq)):
+            found = self._guard(lambda: self._load_record(seq))
+            payload = [struct.pack("<IB", seq, len(reason[:80])), reason[:80].encode()]
+            if found:
+                payload.append(found[1])
+            # Appended behind whatever is there: its sequence is the record's seq.
+            self._commit_aside(encode(ASIDE, seq, *payload))
+        self.done(seq)
+        self.save()
+
+    def _commit_aside(self, chunks):
+        try:
+            self._store.append(_ASIDE, *chunks)
+        except OSError as e:
+            raise JournalError("the journal cannot be written: %s" % e)
+
+    def _is_aside(self, seq):
+        for _, _, sequence, _ in self._frames(_ASIDE):
+            if sequence == seq:
+                return True
+        return False
+
+    def aside(self):
+        """Yields (seq, reason, JWS or None) of the records set aside."""
+        for offset, _, seq, length in self._frames(_ASIDE):
+            payload = self._reader.payload(_ASIDE, offset, length)
+            n = 5 + payload[4]
+            yield seq, str(payload[5:n], "ascii"), bytes(payload[n:]) or None
+
+    # -- finding ------------------------------------------------------------------------------
+
+    def _find(self, seq):
+        """(name, offset, length) of the RECORD `seq`; None where there is none."""
+        at = 0
+        while at + 3 < len(self._segments) and self._segments[at + 3] <= seq:
+            at += 2
+        hint = self._hint
+        if hint and hint[0] == self._segments[at] and hint[1] <= seq:
+            place = self._find_from(seq, at, hint[2])
+        else:
+            place = self._find_from(seq, at, 0)
+        # Before a record is called lost, everything is searched.
+        at = 0
+        while place is None and at < len(self._segments):
+            place = self._find_from(seq, at, 0)
+            at += 2
+        return place
+
+    def _find_from(self, seq, at, start):
+        number = self._segments[at]
+        name = "r%06x" % number
+        seq_bytes = bytearray(4)
+        for offset, kind, _, length in self._reader.scan(name, start):
+            if kind == RECORD:
+                self._store.read_at(name, offset + 8, seq_bytes)
+                found = struct.unpack("<I", seq_bytes)[0]
+                if found == seq:
+                    self._hint = (number, seq, offset)
+                    return name, offset, length
+                if found > seq:
+                    break
+        return None
+
+    def _header_of(self, name):
+        for offset, kind, _, length in self._reader.scan(name):
+            if kind == HEAD:
+                payload = self._reader.payload(name, offset, length)
+                n = payload[_FIXED_BYTES]
+                return bytes(payload[_FIXED_BYTES + 1 : _FIXED_BYTES + 1 + n])
+        return self._header  # both heads are damaged: the key's, unless it was changed since
+
+    def _frames(self, name):
+        if name in self._guard(self._store.names):
+            yield from self._reader.scan(name)
+
+    # -- failing flash ------------------------------------------------------------------------
+
+    def _remove(self, name):
+        if name in self._guard(self._store.names):
+            self._guard(lambda: self._store.remove(name))
+
+    def _check(self):
+        if self._broken:
+            self._guard(self._load)
+
+    def _guard(self, job):
+        try:
+            return job()
+        except OSError as e:
+            self._broken = True
+            raise JournalError("the journal cannot be read: %s" % e)
