@@ -112,6 +112,7 @@ class Pricer:
         )  # fmt: skip
         if not self._looked:  # a session without any extent
             self._look()
+        self._settle(self._t * _NS, self._e * self._unit)
 
     def reserve(self, from_unix_ms, to_unix_ms, expired=False):
         """A reservation ahead of the first sample. Call it before any sample."""

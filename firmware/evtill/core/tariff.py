@@ -272,12 +272,12 @@ class Tariff:
             bit <<= 1
             if mask & bit:  # maximum, exclusive
                 limit = c.dec()
-                if m.high[q] == UNKNOWN:
-                    limit = UNKNOWN + 1
-                elif m.high[q] >= limit:
+                value = m.high[q]
+                if value >= limit:
                     m.above(q, limit)
-                m.below(q, limit)
-                if not UNKNOWN < m.high[q] < limit and not walk:
+                else:
+                    m.below(q, limit if value != UNKNOWN else UNKNOWN + 1)
+                if not UNKNOWN < value < limit and not walk:
                     return False
             bit <<= 1
         if mask & bit and not m.expired and not walk:

@@ -1,0 +1,176 @@
+"""Random tariffs and sessions, priced by the engine and by the oracle.
+
+EVTILL_SOAK=1 runs 20,000 of each; the seed is printed and can be set with EVTILL_SEED."""
+
+import os
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, seed, settings
+from hypothesis import strategies as st
+
+from evtill.core import tariff as table
+from evtill.core.pricing import Pricer
+from host_tests import oracle_tariff
+from tillctl import tariff_cases, tariff_runner
+
+SOAK = bool(os.environ.get("EVTILL_SOAK"))
+SEED = int(os.environ.get("EVTILL_SEED", "20260302"))
+# Starts of sessions: ordinary days, and the days on which four zones change their offset.
+STARTS = {
+    "Europe/Amsterdam": ["2026-03-28T20:00", "2026-10-24T20:00", "2025-12-31T18:00"],
+    "America/New_York": ["2026-03-08T02:00", "2026-11-01T01:00", "2026-06-01T12:00"],
+    "Australia/Lord_Howe": ["2026-04-04T10:00", "2026-10-03T12:00", "2026-12-31T08:00"],
+    "Asia/Kathmandu": ["2026-05-05T15:00", "2026-12-31T15:00"],
+}
+EPSILON = Fraction(1, 10**6)
+
+prices = st.one_of(
+    st.sampled_from(["0", "0.25", "0.49", "1.2", "3", "5", "-0.1"]),
+    st.decimals("-0.5", "20", places=4).map(str),
+)
+vats = st.sampled_from([None, None, "0", "10", "19", "21", "5.2", "7.7"])
+minutes = st.one_of(
+    st.sampled_from([0, 60, 90, 120, 135, 150, 180, 360, 1020, 1380, 1425]), st.integers(0, 1439)
+)
+limits = st.sampled_from(
+    [None, None, {"excl_vat": "2"}, {"excl_vat": "0.5", "incl_vat": "0.6"},
+     {"excl_vat": "3.21", "incl_vat": "3.01"}]
+)  # fmt: skip
+
+
+def number(text):
+    return None if text is None else Decimal(text)
+
+
+@st.composite
+def restrictions(draw, dates):
+    made = {}
+    wanted = draw(st.sets(st.sampled_from(
+        ["window", "start", "end", "dates", "days", "kwh", "duration", "power", "current"]
+    ), max_size=3))  # fmt: skip
+    if "window" in wanted or "start" in wanted:
+        made["start_time"] = "%02d:%02d" % divmod(draw(minutes), 60)
+    if "window" in wanted or "end" in wanted:
+        made["end_time"] = "%02d:%02d" % divmod(draw(minutes), 60)
+    if "dates" in wanted:
+        made["start_date"], made["end_date"] = sorted(draw(st.tuples(dates, dates)))
+    if "days" in wanted:
+        made["day_of_week"] = draw(
+            st.lists(st.sampled_from(oracle_tariff.DAYS), min_size=1, unique=True)
+        )
+    for name, values in (
+        ("kwh", st.sampled_from(["0", "1", "2.5", "5", "10", "0.333", "12.3456"])),
+        ("duration", st.sampled_from(["0", "60", "1800", "3600", "10000", "40000"])),
+        ("power", st.sampled_from(["0", "3.7", "11", "16", "22.5"])),
+        ("current", st.sampled_from(["0", "16", "32", "47.5"])),
+    ):
+        if name in wanted:
+            for side in draw(st.sampled_from([("min",), ("max",), ("min", "max")])):
+                value = draw(values)
+                made[f"{side}_{name}"] = int(value) if name == "duration" else number(value)
+    return made
+
+
+@st.composite
+def components(draw, kinds):
+    made = []
+    for kind in draw(st.lists(st.sampled_from(kinds), min_size=1, max_size=3, unique=True)):
+        component = {"type": kind, "price": number(draw(prices)), "step_size": draw(
+            st.sampled_from([1, 1, 1, 60, 300, 500, 900, 1234]))}  # fmt: skip
+        vat = draw(vats)
+        if vat is not None:
+            component["vat"] = number(vat)
+        made.append(component)
+    return made
+
+
+@st.composite
+def tariffs(draw, start):
+    dates = st.sampled_from([(start + timedelta(days=d)).strftime("%Y-%m-%d") for d in (-1, 0, 1, 2)])
+    elements = []
+    for _ in range(draw(st.integers(1, 6))):
+        element = {"price_components": draw(
+            components(["ENERGY", "ENERGY", "TIME", "PARKING_TIME", "FLAT"]))}  # fmt: skip
+        if draw(st.integers(0, 3)):
+            element["restrictions"] = draw(restrictions(dates))
+        elements.append(element)
+    made = {"id": "T", "currency": draw(st.sampled_from(["EUR", "JPY", "KWD"])),
+            "elements": elements}  # fmt: skip
+    for key in ("min_price", "max_price"):
+        limit = draw(limits)
+        if limit:
+            made[key] = {k: number(v) for k, v in limit.items()}
+    return made
+
+
+def stamp(moment):
+    return moment.isoformat(timespec="milliseconds") + "Z"
+
+
+@st.composite
+def cases(draw):
+    timezone = draw(st.sampled_from(sorted(STARTS)))
+    start = datetime.fromisoformat(draw(st.sampled_from(STARTS[timezone])))
+    start += timedelta(milliseconds=draw(
+        st.one_of(st.just(0), st.integers(0, 7200).map(lambda s: 1000 * s), st.integers(0, 10**7))
+    ))  # fmt: skip
+    at, register, samples = start, draw(st.sampled_from([0, 1045120])), []
+    for _ in range(draw(st.integers(1, 7))):
+        sample = {"at": stamp(at), "register_wh": register,
+                  "state": draw(st.sampled_from(["charging", "charging", "idle"]))}  # fmt: skip
+        if draw(st.booleans()):
+            sample["power_w"] = draw(st.sampled_from([0, 3700, 10999, 11000, 16000, 50000]))
+        if draw(st.booleans()):
+            sample["current_ma"] = draw(st.sampled_from([0, 15999, 16000, 32000, 48000]))
+        samples.append(sample)
+        at += timedelta(milliseconds=draw(st.one_of(
+            st.sampled_from([0, 60000, 900000, 3600000]), st.integers(0, 2 * 10**7))))
+        register += draw(st.one_of(
+            st.sampled_from([0, 0, 1000, 1500, 2500, 5000]), st.integers(-50, 30000)))
+    return {"name": "x", "tariff": draw(tariffs(start)), "timezone": timezone,
+            "session": {"samples": samples}}  # fmt: skip
+
+
+def half_up(value):
+    whole, rest = divmod(abs(value), 1)
+    rounded = int(whole) + (rest >= Fraction(1, 2))
+    return -rounded if value < 0 else rounded
+
+
+def _agree(expected, result, currency):
+    digits = {"EUR": 2, "JPY": 0, "KWD": 3}[currency]
+    for group, pair in [("total", expected["total"]), *expected["cost"].items()]:
+        got = result["total_cost"] if group == "total" else result["cost"][group]
+        for side, wanted in zip(("excl", "incl"), pair, strict=True):
+            assert abs(Fraction(got[side]) - wanted) <= EPSILON, (group, side, got, float(wanted))
+    for side, wanted in zip(("excl", "incl"), expected["total"], strict=True):
+        minor = wanted * 10**digits
+        tie = abs(abs(minor) % 1 - Fraction(1, 2)) <= EPSILON * 10**digits
+        assert result["billed"][side] == half_up(minor) or tie
+
+
+def soak(examples):
+    """Settings of a property: `examples` now, 20,000 in a soak."""
+    return settings(
+        max_examples=20000 if SOAK else examples, deadline=None, database=None,
+        suppress_health_check=list(HealthCheck), print_blob=True,
+    )  # fmt: skip
+
+
+@pytest.mark.timeout(7200 if SOAK else 300)
+@seed(SEED)
+@soak(250)
+@given(cases())
+def test_samples_agree_with_the_oracle(case):
+    expected = oracle_tariff.price_samples(
+        case["tariff"], case["timezone"], case["session"]["samples"]
+    )
+    result = tariff_runner.run(tariff_cases.job(case))
+    _agree(expected, result, case["tariff"]["currency"])
+    lines = [d for p in result["periods"] for d in p["dimensions"]]
+    for side in ("excl", "incl"):
+        assert sum(d[f"{side}_minor"] for d in lines) == result["billed"][side]
