@@ -38,7 +38,7 @@ EVENTS = (
 )  # fmt: skip
 
 _VOLUMES = {"ENERGY": "volume_wh", "TIME": "volume_ms", "PARKING_TIME": "volume_ms",
-            "RESERVATION": "volume_ms"}  # fmt: skip
+            "RESERVATION_TIME": "volume_ms"}  # fmt: skip
 
 
 def build(facts, bill):
@@ -48,7 +48,8 @@ def build(facts, bill):
     clock_end (OCMF letters), duration_ms, auth_method, auth {method, token, assurance, ref,
     ceiling_minor}, meter {model, serial, start_wh, end_wh}, tariff {id, sha256}, currency,
     stop_reason, flags (of FLAGS), amends (a record's id or None), ocmf (bytes or str).
-    bill: pricing.Pricer.bill(). A clock that was never set gives seconds since boot and "U"."""
+    bill: pricing.Pricer.bill(); a line's "rest_nano" and "vat_ppb" stand in the record only when
+    they stand in the bill. A clock that was never set gives seconds since boot and "U"."""
     auth = facts["auth"]
     meter = facts["meter"]
     ocmf = facts["ocmf"]
@@ -97,11 +98,15 @@ def build(facts, bill):
 def _period(period):
     dimensions = []
     for d in period["dimensions"]:
+        fine = ""
+        for key in ("rest_nano", "vat_ppb"):
+            if key in d:
+                fine += ',"%s":%d' % (key, d[key])
         dimensions.append(
-            '{"type":"%s","%s":%d,"price_micro":%s,"vat_ppm":%s,"excl_minor":%d,"incl_minor":%d}'
+            '{"type":"%s","%s":%d,"price_micro":%d,"vat_ppm":%s,"excl_minor":%d,"incl_minor":%d%s}'
             % (
-                d["type"], _VOLUMES.get(d["type"], "volume"), d["volume"],
-                _number(d["price_micro"]), _number(d["vat_ppm"]), d["excl_minor"], d["incl_minor"],
+                d["type"], _VOLUMES.get(d["type"], "volume"), d["volume"], d["price_micro"],
+                _number(d["vat_ppm"]), d["excl_minor"], d["incl_minor"], fine,
             )  # fmt: skip
         )
     return '{"start_date_time":"%sZ","dimensions":[%s]}' % (

@@ -12,8 +12,8 @@ _HEX = "0123456789abcdef"
 _METHODS = ("rfid", "app", "card", "wallet", "prepaid", "terminal")
 _ASSURANCES = ("uid", "aes", "app", "card")
 _AUTH_METHODS = ("AUTH_REQUEST", "COMMAND", "WHITELIST")  # OCPI 2.2.1, mod_cdrs 1.4.1
-DIMENSIONS = ("ENERGY", "TIME", "PARKING_TIME", "FLAT", "RESERVATION", "RESERVATION_FLAT",
-              "MIN_PRICE", "MAX_PRICE", "CEILING")  # fmt: skip
+DIMENSIONS = ("ENERGY", "TIME", "PARKING_TIME", "FLAT", "RESERVATION_TIME", "RESERVATION_FLAT",
+              "MIN_PRICE", "MAX_PRICE")  # fmt: skip
 
 
 def parse(payload):
@@ -26,9 +26,9 @@ def parse(payload):
         raise RecordError("record: id is not charger-seq")
     if found["meter"]["end_wh"] < found["meter"]["start_wh"]:
         raise RecordError("record: meter.end_wh is below start_wh")
-    last = found["start_date_time"]
-    if found["end_date_time"] < last:
+    if found["end_date_time"] < found["start_date_time"]:
         raise RecordError("record: end_date_time is before the start")
+    last = ""  # a reservation's periods are before the start
     for period in found["charging_periods"]:
         if not last <= period["start_date_time"] <= found["end_date_time"]:
             raise RecordError("record: charging_periods are not in order of time")
@@ -222,7 +222,7 @@ def _is_exact(value):
 
 
 def _is_periods(value):
-    if not isinstance(value, list) or not 1 <= len(value) <= 200:
+    if not isinstance(value, list) or len(value) > 200:
         return False
     for period in value:
         _fields(period, "charging_periods.", _PERIOD)
@@ -238,6 +238,12 @@ def _is_dimensions(value):
             raise RecordError("record: %stype is not a known one" % where)
         spec = dict(_DIMENSION)
         spec[record._VOLUMES.get(dimension["type"], "volume")] = (_is_int,)
+        if "rest_nano" in dimension:
+            spec["rest_nano"] = (_is_int, 1, 999999999)
+        if "vat_ppb" in dimension:
+            spec["vat_ppb"] = (_is_int, 1, 1000000000)
+            if dimension["vat_ppm"] != dimension["vat_ppb"] // 1000:
+                raise RecordError("record: %svat_ppb is not vat_ppm's" % where)
         _fields(dimension, where, spec)
     return True
 
@@ -275,7 +281,7 @@ _WANTED = {
     _is_hex: "lowercase hex of its length", _is_hex_or_null: "lowercase hex of its length or null",
     _is_one_of: "a known name", _is_set_of: "a list of different known names",
     _is_stamp: "a UTC time", _is_upper: "capital letters", _is_exact: "a decimal number",
-    _is_periods: "a list of 1 to 200", _is_dimensions: "a list of at most 20",
+    _is_periods: "a list of at most 200", _is_dimensions: "a list of at most 20",
     _is_readings: "a list of two readings", _is_flags: "a list of at most 4",
     _is_true_or_false: "true or false",
     _is_pagination: "T and a number", _is_exactly: "as wanted",
@@ -283,7 +289,7 @@ _WANTED = {
 
 _MINOR = (_is_int, -_MAX, _MAX)
 _DIMENSION = {
-    "type": (_is_one_of, DIMENSIONS), "price_micro": (_is_int_or_null,),
+    "type": (_is_one_of, DIMENSIONS), "price_micro": _MINOR,
     "vat_ppm": (_is_int_or_null, 0, 1000000), "excl_minor": _MINOR, "incl_minor": _MINOR,
 }  # fmt: skip
 _PERIOD = {"start_date_time": (_is_stamp,), "dimensions": (_is_dimensions,)}

@@ -1,0 +1,219 @@
+"""Recomputes a usage record's bill from the tariff that it names, with the charger's own code.
+
+A record holds each period's start (in seconds) and priced volumes (exact), not the meter samples
+between them. So: the rates in force at each period's start are looked up in the tariff, and the
+recorded volumes at these rates go through core.bill: steps, VAT, clamps, rounding and shares."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from evtill.core import bill, record_check
+from evtill.core.pricing import CHARGING, EXPIRED, IDLE, RESERVED
+from evtill.core.tariff import ENERGY, FLAT, PARKING, RES_FLAT, TIME, UNKNOWN, Moment, Tariff
+
+NANO = 10**9
+MAX_PERIODS = 32  # core.pricing then adds to an earlier period of the same prices
+_MS = 10**6  # nanoseconds
+_POWER, _CURRENT, _CHARGED, _IDLE = 2, 3, 4, 5  # quantities that a record does not hold
+_TRIES = 64
+
+
+class Mismatch(Exception):
+    """What the tariff says otherwise; the text is one line."""
+
+
+def volume_nano(line: dict[str, Any]) -> int:
+    """A line's volume in 1e-9 Wh, 1e-9 s or sessions."""
+    rest: int = line.get("rest_nano", 0)
+    if "volume_wh" in line:
+        return int(line["volume_wh"]) * NANO + rest
+    if "volume_ms" in line:
+        return int(line["volume_ms"]) * _MS + rest
+    return int(line["volume"])
+
+
+def vat_nano(line: dict[str, Any]) -> int | None:
+    """A line's VAT in 1e-9, None where it does not apply."""
+    if line["vat_ppm"] is None:
+        return None
+    return int(line.get("vat_ppb", line["vat_ppm"] * 1000))
+
+
+def reprice(record: dict[str, Any], tariff: Tariff) -> dict[str, Any]:
+    """The bill (as Pricer.bill()) of the record's volumes by `tariff`.
+
+    Raises Mismatch when a rate in the record is not the tariff's at that moment, or a volume was
+    rounded otherwise than the tariff's steps say."""
+    if record["currency"] != tariff.currency:
+        raise Mismatch(f"the tariff is in {tariff.currency}, the record in {record['currency']}")
+    start_s = record_check.unix_s(record["start_date_time"])
+    if not tariff.covers(start_s):
+        raise Mismatch("the tariff is not valid at the session's start")
+    pricer = SimpleNamespace(
+        tariff=tariff, periods=[], fees=[-1, -1, -1, -1], final=[-1] * 6,
+        start_ms=start_s * 1000, energy_wh=lambda: record["total_energy_wh"],
+    )  # fmt: skip
+    energy_n = 0
+    for index, period in enumerate(record["charging_periods"]):
+        energy_n += _add_period(pricer, index, period, energy_n)
+    _take_steps_off(pricer, record, energy_n)
+    found = bill.itemise(pricer)
+    for period, original in zip(found["periods"], record["charging_periods"], strict=False):
+        period["start_ms"] = record_check.unix_s(original["start_date_time"]) * 1000
+    return found
+
+
+def differences(record: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """Where the recomputed bill `found` differs from the record, in words; none when it agrees."""
+    wrong = []
+    for key in ("excl_minor", "incl_minor", "exact_excl"):
+        if record["total_cost"][key] != found[key]:
+            wrong.append(f"{key} is {record['total_cost'][key]}, should be {found[key]}")
+    recorded = [line for period in record["charging_periods"] for line in period["dimensions"]]
+    computed = [line for period in found["periods"] for line in period["dimensions"]]
+    if [line["type"] for line in recorded] != [line["type"] for line in computed]:
+        return [*wrong, "the lines are not the ones that the tariff gives"]
+    for one, other in zip(recorded, computed, strict=True):
+        for key in ("excl_minor", "incl_minor", "price_micro", "vat_ppm"):
+            if one[key] != other[key]:
+                wrong.append(f"{one['type']} {key} is {one[key]}, should be {other[key]}")
+        volume = {"ENERGY": "volume_wh"}.get(
+            other["type"], "volume_ms" if other["type"].endswith("TIME") else "volume"
+        )
+        if volume_nano(one) != volume_nano(other | {volume: other["volume"]}):
+            wrong.append(f"{one['type']} volume is not what the steps make of it")
+    return wrong
+
+
+def _add_period(
+    pricer: SimpleNamespace, index: int, period: dict[str, Any], before_n: int
+) -> int:
+    """Adds a period with the tariff's rates to `pricer`; its energy in nWh."""
+    lines = {line["type"]: line for line in period["dimensions"]}
+    if len(lines) != len(period["dimensions"]):
+        raise Mismatch(f"period {index + 1} has two lines of a kind")
+    start_s = record_check.unix_s(period["start_date_time"])
+    state = IDLE if "PARKING_TIME" in lines else CHARGING
+    if "RESERVATION_TIME" in lines or "RESERVATION_FLAT" in lines:
+        state = RESERVED
+    finder = _Finder(pricer, start_s, before_n, state, index)
+    energy_n = time_n = 0
+    energy_rate = time_rate = -1
+    for kind, line in lines.items():
+        if kind == "ENERGY":
+            energy_rate, energy_n = finder.rate(ENERGY, line), volume_nano(line)
+        elif kind in ("TIME", "PARKING_TIME", "RESERVATION_TIME"):
+            dimension = bill.TIME_DIMENSION[state]
+            if bill.TYPES[dimension] != kind:
+                raise Mismatch(f"period {index + 1} has both {kind} and another time")
+            time_rate, time_n = finder.rate(dimension, line), volume_nano(line)
+            pricer.final[dimension] = index
+        elif kind in ("FLAT", "RESERVATION_FLAT"):
+            fee = 0 if kind == "FLAT" else 2
+            if pricer.fees[fee] >= 0:
+                raise Mismatch(f"{kind} stands twice")
+            pricer.fees[fee] = finder.rate(FLAT if kind == "FLAT" else RES_FLAT, line)
+            pricer.fees[fee + 1] = index
+    if energy_rate >= 0:
+        pricer.final[ENERGY] = index
+    start_ms = start_s * 1000 - pricer.start_ms
+    pricer.periods.append([start_ms, state, energy_rate, time_rate, energy_n, time_n])
+    return energy_n
+
+
+class _Finder:
+    """Looks rates up at one period's start."""
+
+    def __init__(
+        self, pricer: SimpleNamespace, start_s: int, energy_n: int, state: int, index: int
+    ) -> None:
+        self._tariff: Tariff = pricer.tariff
+        self._start_s = start_s
+        self._state = state
+        self._index = index
+        self._known = {0: energy_n // _MS, 1: max(0, start_s - pricer.start_ms // 1000)}
+
+    def rate(self, dimension: int, line: dict[str, Any]) -> int:
+        """The tariff's rate in force with the line's price and VAT, -1 for none and free.
+
+        Quantities that no record holds (power, current, how long it charged or stood) are tried
+        at each threshold that the tariff has for them. Raises Mismatch."""
+        wanted = (line["price_micro"], vat_nano(line))
+        first = None
+        tried: set[tuple[int, int, int, int]] = set()
+        left = [(UNKNOWN, UNKNOWN, self._known[1], self._known[1])]
+        while left and len(tried) < _TRIES:
+            guess = left.pop(0)
+            if guess in tried:
+                continue
+            tried.add(guess)
+            for state in (RESERVED, EXPIRED) if self._state == RESERVED else (self._state,):
+                moment = self._moment(guess, state)
+                at = self._tariff.find(dimension, moment)
+                price = (0, None) if at < 0 else self._tariff.rate(at)[:2]
+                if first is None:
+                    first = price
+                if price == wanted:
+                    return at
+                left += _neighbours(guess, moment)
+        name = bill.TYPES[dimension]
+        said = _price_text(*(first or (0, None)))
+        raise Mismatch(
+            f"period {self._index + 1}: {name} costs {said} by the tariff, "
+            f"{_price_text(*wanted)} in the record"
+        )
+
+    def _moment(self, guess: tuple[int, int, int, int], state: int) -> Moment:
+        moment = Moment()
+        moment.expired = state == EXPIRED
+        moment.low = moment.high = [self._known[0], self._known[1], *guess]
+        self._tariff.place(moment, self._start_s)
+        return moment
+
+
+def _neighbours(
+    guess: tuple[int, int, int, int], moment: Moment
+) -> list[tuple[int, int, int, int]]:
+    """Guesses just across the nearest thresholds of the quantities that nobody recorded."""
+    power, current, charged, idle = guess
+    found = [(power, current, 0, 0)]
+    for quantity in (_POWER, _CURRENT, _CHARGED, _IDLE):
+        for value in (moment.up[quantity], moment.down[quantity] - 1):
+            if not 0 <= value < 1 << 60:
+                continue
+            found.append(
+                (
+                    value if quantity == _POWER else power,
+                    value if quantity == _CURRENT else current,
+                    value if quantity == _CHARGED else charged,
+                    value if quantity == _IDLE else idle,
+                )
+            )
+    return found
+
+
+def _take_steps_off(pricer: SimpleNamespace, record: dict[str, Any], energy_n: int) -> None:
+    """Takes off the recorded volumes what a step size put on, for core.bill to put it on again."""
+    extra = energy_n - record["total_energy_wh"] * NANO
+    if extra < 0:
+        raise Mismatch("the ENERGY lines are less than total_energy_wh")
+    if extra:
+        last = [at for at, p in enumerate(pricer.periods) if p[2] >= 0 and p[4] >= extra]
+        if not last or (last[-1] != pricer.final[ENERGY] and len(pricer.periods) < MAX_PERIODS):
+            raise Mismatch("the ENERGY lines are more than total_energy_wh")
+        pricer.final[ENERGY] = last[-1]  # not the last with energy when periods were merged
+        pricer.periods[last[-1]][4] -= extra
+    for dimension, key in ((TIME, "total_time_ms"), (PARKING, "total_parking_time_ms")):
+        last = pricer.final[dimension]
+        if last < 0:
+            continue
+        state = bill.TIME_DIMENSION.index(dimension)
+        priced = sum(p[5] for p in pricer.periods if p[1] == state and p[3] >= 0)
+        step = pricer.tariff.rate(pricer.periods[last][3])[2] * NANO
+        if priced > (record[key] + 1) * _MS + (step - 1 if step else 0):
+            raise Mismatch(f"the {bill.TYPES[dimension]} lines are more than {key}")
+
+
+def _price_text(price: int, vat: int | None) -> str:
+    tax = "no VAT" if vat is None else f"VAT {bill.decimal(vat, 10**7)} %"
+    return f"{bill.decimal(price, 10**6)} ({tax})"
