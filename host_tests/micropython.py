@@ -17,7 +17,7 @@ def run(code: str, *args: str, bits: int = 32, heap: str = "112k", timeout_s: in
     The path holds the firmware (.mpy), host_tests/on_micropython and umqtt. Raises AssertionError
     with what the interpreter said when it exits with anything but 0."""
     tree = firmware.build(firmware.BUILD / "mpy" / "test", firmware.ROOT / "firmware")
-    paths = [tree, HERE / "on_micropython", runtime.RUNTIME]
+    paths = [tree, HERE / "on_micropython", runtime.FROZEN]
     environment = os.environ | {"MICROPYPATH": ":".join(map(str, paths)) + ":.frozen"}
     with tempfile.TemporaryDirectory() as folder:  # the script's folder comes first on its path
         script = Path(folder) / "script.py"

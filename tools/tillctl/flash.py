@@ -1,14 +1,16 @@
 """tillctl flash: puts the firmware on a board."""
 
 import argparse
-from collections.abc import Callable
+import hashlib
 from pathlib import Path
 
 from tillctl import firmware
 from tillctl.port import Port, PortError
 
 BOARDS = firmware.ROOT / "boards"
-# What lies in a board's folder for other readers than the board itself.
+# The files that MicroPython itself looks for, on the root filesystem; and, below, what lies in a
+# board's folder for other readers than the board itself.
+ON_ROOT = ("boot.py", "main.py")
 _NOT_FOR_THE_BOARD = ("silicon", "manifest.py", "pins.csv", "wiring.md", "README.md")
 
 
@@ -39,21 +41,29 @@ def boards() -> list[str]:
 
 
 def tree(board: str) -> Path:
-    """The compiled tree for `board`, as it goes on its root filesystem."""
+    """The compiled tree for `board`."""
     target = firmware.BUILD / "mpy" / board
     return firmware.build(target, firmware.ROOT / "firmware", BOARDS / board,
                           leave_out=_NOT_FOR_THE_BOARD)  # fmt: skip
 
 
 def flash(port: Port, board: str = "virtual") -> None:
-    """Copies the firmware for `board`, drops what older firmware left, and checks every hash."""
+    """Puts the firmware for `board` on it, drops what older firmware left, checks every hash.
+
+    A board with a ROM partition gets the tree as a ROMFS image, in which .mpy files run in place;
+    boot.py and main.py, and on other boards everything, go onto the root filesystem."""
     source = tree(board)
-    files = sorted(p.relative_to(source).as_posix() for p in source.rglob("*") if p.is_file())
-    size = sum((source / name).stat().st_size for name in files)
+    has_rom = port.ask("import vfs\nanswer = hasattr(vfs, 'rom_ioctl') and vfs.rom_ioctl(1) > 0")
+    files = {p.relative_to(source).as_posix(): p for p in sorted(source.rglob("*")) if p.is_file()}
+    rom = {name: p for name, p in files.items() if has_rom and name not in ON_ROOT}
+    size = sum(p.stat().st_size for p in files.values())
     port.say(f"flash: {len(files)} files, {size} bytes to {port.path}")
-    port.put_tree(source)
-    drop_stale(port, files)
-    check(port, source, files, port.say)
+    if rom:
+        image = firmware.romfs(source, source.with_suffix(".romfs"), leave_out=ON_ROOT)
+        port.mpremote("romfs", "deploy", str(image))
+    port.put_tree(source, [name for name in files if name not in rom])
+    drop_stale(port, [name for name in files if name not in rom])
+    check(port, {("/rom/" if name in rom else "/") + name: p for name, p in files.items()})
 
 
 _LIST = """
@@ -70,30 +80,28 @@ def walk(d):
 
 def drop_stale(port: Port, keep: list[str]) -> None:
     """Removes modules that this firmware does not have: an old one would shadow a new one."""
-    present = port.ask(_LIST + "answer = [p for p in walk('') if p[:5] != 'data/']")
+    present = port.ask(_LIST + "answer = [p for p in walk('') if p.split('/')[0] not in ('data', 'rom')]")
     stale = [p for p in present if p not in keep and (p.endswith((".py", ".mpy")))]
     if stale:
         port.say(f"flash: removing {', '.join(stale)}")
         port.ask(f"import os\nfor p in {stale!r}: os.remove('/' + p)\nanswer = 1")
 
 
-def check(port: Port, source: Path, files: list[str], say: Callable[[str], None]) -> None:
-    """Compares every file's SHA-256 on the board with the one sent. Raises PortError."""
-    import hashlib
-
+def check(port: Port, files: dict[str, Path]) -> None:
+    """Compares the SHA-256 of every file on the board with the one sent. Raises PortError."""
     on_board = port.ask(f"""
 import hashlib, binascii
 answer = {{}}
 b = bytearray(512)
-for p in {files!r}:
+for p in {list(files)!r}:
     h = hashlib.sha256()
-    with open('/' + p, 'rb') as f:
+    with open(p, 'rb') as f:
         while True:
             n = f.readinto(b)
             if not n: break
             h.update(memoryview(b)[:n])
-    answer[p] = binascii.hexlify(h.digest()).decode()""")
-    for name in files:
-        if on_board.get(name) != hashlib.sha256((source / name).read_bytes()).hexdigest():
+    answer[p] = binascii.hexlify(h.digest()[:8]).decode()""")
+    for name, local in files.items():
+        if on_board.get(name) != hashlib.sha256(local.read_bytes()).hexdigest()[:16]:
             raise PortError(f"{name} arrived damaged: flash again")
-    say("flash: every file checked by SHA-256")
+    port.say("flash: every file checked by its SHA-256")

@@ -53,12 +53,13 @@ class Port:
             words += ["+"] * bool(words) + ["fs", "cp", str(local), f":{name}"]
         self.mpremote(*words)
 
-    def put_tree(self, tree: Path) -> None:
-        """Copies `tree` to the board's root; files that are there already are left (by hash)."""
+    def put_tree(self, tree: Path, names: list[str]) -> None:
+        """Copies what `names` says of `tree` to the board's root; whatever is there already with
+        the same hash is left."""
         words: list[str] = []
-        for entry in sorted(tree.iterdir()):
-            recursive = ["-r"] if entry.is_dir() else []
-            words += ["+"] * bool(words) + ["fs", "cp", *recursive, str(entry), ":/"]
+        for entry in sorted({name.split("/")[0] for name in names}):
+            recursive = ["-r"] if (tree / entry).is_dir() else []
+            words += ["+"] * bool(words) + ["fs", "cp", *recursive, str(tree / entry), ":/"]
         self.mpremote(*words)
 
     def reset(self) -> None:

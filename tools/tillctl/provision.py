@@ -121,7 +121,7 @@ def provision(port: Port, charger: str, overrides: dict, tariff: bytes, uids: It
     config_table.parse(json.dumps(settings))
     token_list = token_file(bytes.fromhex(shared["token_key"]), uids)
 
-    if not port.ask("import os\nanswer = 'evtill' in os.listdir('/')"):
+    if not port.ask("try: import evtill.app\nexcept ImportError: answer = False\nelse: answer = True"):
         port.say("provision: no firmware on the board yet, so that goes first")
         flash.flash(port, board)
     made = port.ask(

@@ -6,7 +6,8 @@ import sys
 import types
 from pathlib import Path
 
-from tillsim import demo, play
+from evtill.core.errors import EvtillError
+from tillsim import play
 from tillsim.board import VirtualBoard
 from tillsim.kernel import BoardHung, Kernel
 from tillsim.runtime import RuntimeMissing
@@ -60,14 +61,15 @@ def parser() -> argparse.ArgumentParser:
     shown.add_argument("--out", type=Path, default=Path("out/demo"), metavar="DIR")
     shown.add_argument("--real-time", action="store_true", help="at the pace of the real clock")
     _interpreter(shown)
-    shown.set_defaults(run=lambda args: demo.run(args.out, args.real_time, args.bits, args.heap))
+    shown.set_defaults(run=run_demo)
     return top
 
 
 def _interpreter(command: argparse.ArgumentParser) -> None:
     command.add_argument("--bits", type=int, choices=(32, 64), default=64,
                          help="MicroPython's object width (default: %(default)s)")  # fmt: skip
-    command.add_argument("--heap", default="112k", help="MicroPython's heap (default: %(default)s)")
+    command.add_argument("--heap", default="", help="MicroPython's heap (default: that of an ESP32 "
+                         "without PSRAM, 112k, or twice that in 64 bits)")  # fmt: skip
 
 
 def run_board(args: argparse.Namespace) -> int:
@@ -97,6 +99,12 @@ def run_scenario(args: argparse.Namespace) -> int:
     return 0
 
 
+def run_demo(args: argparse.Namespace) -> int:
+    from tillsim import demo
+
+    return demo.run(args.out, args.real_time, args.bits, args.heap)
+
+
 def _interrupt(_signal: int, _frame: types.FrameType | None) -> None:
     raise KeyboardInterrupt
 
@@ -106,7 +114,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         return args.run(args)
-    except (ScenarioError, RuntimeMissing, BoardHung, OSError, ValueError) as e:
+    except (EvtillError, ScenarioError, RuntimeMissing, BoardHung, OSError, ValueError) as e:
         print(f"tillsim: {e}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

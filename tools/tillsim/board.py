@@ -17,12 +17,14 @@ from tillsim.wires import Console, PtyWire
 SILICON = firmware.ROOT / "boards" / "virtual" / "silicon"
 BLOCK = 4096
 # name: [first block, blocks]. boards/virtual/README.md states what each is for.
-PARTITIONS = {"vfs": [0, 256], "data": [256, 512]}
+PARTITIONS = {"vfs": [0, 64], "romfs": [64, 192], "data": [256, 512]}
 FLASH_BYTES = BLOCK * sum(blocks for _, blocks in PARTITIONS.values())
 # Exit codes of boards/virtual/silicon/machine.py, and how the board starts after each.
 _RESETS = {0x52: ("run", 2), 0x53: ("run", 5), 0x54: ("raw", 5)}
 _POWER_ON = 1
 _WATCHDOG_RESET = 3
+# An ESP32 without PSRAM leaves about 112 kB; the same objects take twice that in 64 bits.
+HEAPS = {32: "112k", 64: "224k"}
 BOOT_MS = 300  # what an ESP32 takes from reset to boot.py
 
 
@@ -34,12 +36,28 @@ def blank_image(path: Path) -> Path:
     elif path.stat().st_size != FLASH_BYTES:
         raise ValueError(f"{path} is not a flash image: {FLASH_BYTES} bytes expected")
     return path
+# The board's own modules run from a ROM, like those frozen into an ESP32: they cost no heap.
+_START = """
+import sys, rom
+rom.mount(%(rom)r, 0, %(size)d, "/silicon")
+sys.path[:] = ["/silicon", ".frozen"]
+import board
+board.main()
+"""
+
+
+def silicon_rom() -> Path:
+    """The ROM image of boards/virtual/silicon and of what official firmware has frozen in."""
+    tree = firmware.build(
+        firmware.BUILD / "mpy" / "silicon", SILICON, runtime.FROZEN, leave_out=(".version",)
+    )
+    return firmware.romfs(tree, firmware.BUILD / "mpy" / "silicon.rom")
 
 
 class VirtualBoard:
     """The process that plays the board. Power on, kill, and it resets itself as a board does."""
 
-    def __init__(self, kernel: Kernel, image: Path, *, bits: int = 64, heap: str = "112k",
+    def __init__(self, kernel: Kernel, image: Path, *, bits: int = 64, heap: str = "",
                  log: Callable[[bytes], None] = lambda data: None) -> None:  # fmt: skip
         self.image = blank_image(image)
         self.resets = 0
@@ -47,9 +65,9 @@ class VirtualBoard:
         self.wires: list[PtyWire] = []
         self.on_power = lambda on: None
         self._kernel = kernel
-        self._heap = heap
+        self._heap = heap or HEAPS[bits]
         self._interpreter = runtime.micropython(bits)
-        self._silicon = firmware.build(firmware.BUILD / "mpy" / "silicon", SILICON)
+        self._silicon = silicon_rom()
         self._process: subprocess.Popen | None = None
         self._watchdog = 0
         self.console = Console(kernel, log)
@@ -73,11 +91,13 @@ class VirtualBoard:
             "control": board_control.fileno(), "mode": mode, "cause": cause,
             "unique_id": list(b"virtual"),
         }  # fmt: skip
-        command = ["-X", f"heapsize={self._heap}", "-c", "import board; board.main()"]
+        rom = self._silicon
+        start = _START % {"rom": str(rom), "size": rom.stat().st_size}
+        command = ["-X", f"heapsize={self._heap}", "-c", start]
         self._process = subprocess.Popen(
             [*self._interpreter, *command, json.dumps(wiring)],
             stdin=board_repl, stdout=board_repl, pass_fds=[*fds, board_control.fileno()],
-            env=os.environ | {"MICROPYPATH": f"{self._silicon}:.frozen"}, start_new_session=True,
+            env=os.environ | {"MICROPYPATH": f"{SILICON}:.frozen"}, start_new_session=True,
         )  # fmt: skip
         board_control.close()
         board_repl.close()

@@ -176,7 +176,7 @@ class VirtualCharger:
 
     def __init__(self, charger: str, folder: Path, image: Path, *, start_ms: int | None,
                  mqtt_password: str, real_time: bool = False, bits: int = 64,
-                 heap: str = "112k") -> None:  # fmt: skip
+                 heap: str = "") -> None:  # fmt: skip
         self.wall_base_ms = start_ms
         self.display: list[dict[str, Any]] = []
         self.on_display: Callable[[dict[str, Any]], None] = lambda shown: None

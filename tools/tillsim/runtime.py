@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import struct
 import subprocess
 import sys
 import tarfile
@@ -21,6 +20,7 @@ from pypi_simple import PyPISimple
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNTIME = ROOT / "build" / "runtime"
+FROZEN = RUNTIME / "frozen"  # modules that official ESP32 firmware has frozen in
 LOCK = json.loads((Path(__file__).parent / "runtime.lock.json").read_text())
 LOADERS = {
     "amd64": ("usr/lib64/ld-linux-x86-64.so.2", "usr/lib/x86_64-linux-gnu"),
@@ -168,7 +168,7 @@ def _download_indexed(name: str, arch: str, scratch: Path) -> Path:
 def _fetch_umqtt() -> None:
     """umqtt.simple, frozen into official firmware; pip refuses its old-style sdist."""
     pin = LOCK["umqtt"]
-    target = RUNTIME / "umqtt"
+    target = FROZEN / "umqtt"
     stamp = target / ".version"
     if stamp.exists() and stamp.read_text() == pin["version"]:
         return

@@ -10,6 +10,7 @@ import sim_thread
 # time, select, machine, ssl and network are found on the path first, these two are not.
 sys.modules["_thread"] = sim_thread
 sys.modules["_asyncio"] = sim_asyncio
+sys.modules["vfs"] = __import__("virtual_vfs")
 
 import io  # noqa: E402
 import json  # noqa: E402
@@ -19,7 +20,8 @@ import ssl  # noqa: E402, F401
 import link  # noqa: E402
 import machine  # noqa: E402
 import network  # noqa: E402, F401  (loaded while the PC's files can still be reached)
-import vfs  # noqa: E402
+import umqtt.simple  # noqa: E402, F401
+import virtual_vfs as vfs  # noqa: E402
 from machine import RAW_RESET_EXIT, SOFT_RESET_EXIT  # noqa: E402
 
 _RAW_BANNER = b"raw REPL; CTRL-B to exit\r\n>"
@@ -137,9 +139,11 @@ def main():
     except OSError:
         vfs.VfsLfs2.mkfs(root)  # the firmware's partition only, as the ESP32's own start-up does
         filesystem = vfs.VfsLfs2(root)
+    machine.mount_rom()
     vfs.umount("/")
+    vfs.umount("/silicon")
     vfs.mount(filesystem, "/")
-    sys.path[:] = ["", ".frozen", "/lib"]
+    sys.path[:] = ["", ".frozen", "/lib", "/rom", "/rom/lib"]
     console = Console(repl)
     scope = {"__name__": "__main__"}
     if wiring["mode"] == "raw":

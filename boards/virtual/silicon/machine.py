@@ -141,6 +141,24 @@ class Partition:
             return 0
 
 
+def rom_ioctl(op, *args):
+    """`vfs.rom_ioctl` as ports with ROM partitions have it; mpremote writes ROMFS images by it."""
+    if op == 1:  # number of partitions
+        return 1
+    if op == 2:  # the partition
+        return Partition("romfs")
+    return -22  # EINVAL: a partition with an ioctl() of its own needs no others
+
+
+def mount_rom():
+    """Mounts the ROM filesystem at /rom where there is one. Its code runs where it lies, mapped
+    into memory and outside of the heap, as on an ESP32."""
+    import rom
+
+    start, blocks = _wiring["partitions"]["romfs"]
+    rom.mount(_wiring["image"], start * Partition.BLOCK, blocks * Partition.BLOCK, "/rom")
+
+
 def _image():
     if "file" not in _wiring:
         _wiring["file"] = _wiring["open"](_wiring["image"], "r+b")

@@ -9,6 +9,7 @@ import _thread
 import link
 
 get_ident = _thread.get_ident
+stack_size = _thread.stack_size
 _workers = set()
 _guard = _thread.allocate_lock()  # of `_workers` and of every count below
 

@@ -1,6 +1,7 @@
 """One connector: carries out what core.session decides, with the board's parts and the till."""
 
 import asyncio
+import binascii
 
 from evtill.app import screens
 from evtill.core import session as states
@@ -28,7 +29,7 @@ class ChargePoint:
     """parts: {"meter", "reader", "contactor", "display", "plugged"}; report(name, detail): an
     event; beat(task name): the supervisor's."""
 
-    def __init__(self, config, parts, till, tokens, token_key, clock, report, beat):
+    def __init__(self, config, parts, till, tokens, clock, report, beat):
         self._config = config
         self._meter = parts["meter"]
         self._reader = parts["reader"]
@@ -37,7 +38,7 @@ class ChargePoint:
         self._plugged = parts["plugged"]
         self._till = till
         self._tokens = tokens
-        self._token_key = token_key
+        self._token_key = binascii.unhexlify(config["token_key"])
         self._clock = clock
         self._report = report
         self._beat = beat
@@ -47,7 +48,6 @@ class ChargePoint:
         self._meter_lost = None  # why, once it is known
         self._queue = []
         self._wake = asyncio.Event()
-        self._bus = asyncio.Lock()
         self._message_until_ms = 0
         self._plug_deadline_ms = None
         self._checkpoint_ms = 0
@@ -113,20 +113,28 @@ class ChargePoint:
                 if lost:
                     lost = False
                     self._report("reader_back", "")
-                while True:
-                    self._beat("reader")
-                    present = taps.held
-                    uid = await self._reader.read_uid(_CARD_MS if present else _NO_CARD_MS)
-                    tap = taps.update(uid, self._clock.now_ms())
-                    if tap:
-                        self.post("tap", tap)
-                    if uid:
-                        await asyncio.sleep_ms(_CARD_MS)
+                await self._watch_reader(taps)
             except ReaderError as e:
                 if not lost:
                     lost = True
                     self._report("reader_fault", str(e))
                 await asyncio.sleep_ms(2000)
+
+    async def _watch_reader(self, taps):
+        """Turns cards into taps until a ReaderError."""
+        uid = None
+        while True:
+            self._beat("reader")
+            # A card that lay there is looked for again; else the reader itself waits for one.
+            uid = await self._reader.read_uid(_NO_CARD_MS if uid is None else _CARD_MS)
+            tap = taps.update(uid, self._clock.now_ms())
+            # The reader's checksum is an 8-bit sum: a UID counts when it was read twice alike.
+            if tap and await self._reader.read_uid(_CARD_MS) == tap:
+                self.post("tap", tap)
+            if uid:
+                await asyncio.sleep_ms(_CARD_MS)
+            else:
+                await self._reader.check()
 
     async def run_plug(self):
         """Task: the plug's state, taken for true once it was the same twice."""
@@ -166,8 +174,7 @@ class ChargePoint:
     async def _read(self):
         """A reading that can be true, or ModbusError, MeterError. Lost and found are reported."""
         try:
-            async with self._bus:
-                reading = await self._meter.read()
+            reading = await self._meter.read()
             self._check(reading)
         except (ModbusError, MeterError) as e:
             if self._meter_lost is None:
@@ -202,7 +209,7 @@ class ChargePoint:
                 self._report(name, "register %d Wh, before %d" % (reading[0], session.register_wh))
             raise MeterError("%s of %d Wh" % (name, grown_wh))
 
-    async def _read_patiently(self):
+    async def read_patiently(self):
         """A reading, asked for _TRIES times. Raises the last ModbusError or MeterError."""
         for i in range(_TRIES):
             try:
@@ -238,7 +245,7 @@ class ChargePoint:
         if why:
             return self._start_refused(why)
         try:
-            reading = await self._read_patiently()
+            reading = await self.read_patiently()
             serial = await self._serial()
             auth = {"method": "rfid", "token": _hex(token_of(self._token_key, uid)),
                     "assurance": "uid", "ref": None, "ceiling_minor": None}  # fmt: skip
@@ -248,6 +255,7 @@ class ChargePoint:
         except (JournalError, TariffError, OSError) as e:
             return self._start_refused("memory fault", str(e))
         self._contactor.close()
+        self._till.checkpoint()  # says that energy may have flowed
         await asyncio.sleep_ms(_CONTACT_MS)
         self._read_at_ms = self._checkpoint_ms = self._clock.now_ms()
         self._report("session_started", "seq %d" % self._till.session.start["seq"])
@@ -257,8 +265,7 @@ class ChargePoint:
         return "started", None
 
     async def _serial(self):
-        async with self._bus:
-            serial = await self._meter.read_serial()
+        serial = await self._meter.read_serial()
         bound = self._config["meter_serial"]
         if bound and serial != bound:
             self._report("meter_foreign", serial)
@@ -276,7 +283,7 @@ class ChargePoint:
         await asyncio.sleep_ms(_CONTACT_MS)
         session = self._till.session
         try:
-            register_wh = (await self._read_patiently())[0]
+            register_wh = (await self.read_patiently())[0]
         except (ModbusError, MeterError):
             register_wh = session.register_wh
             session.flag("end_reading_missing")
@@ -344,8 +351,7 @@ class ChargePoint:
 
     def _idle_screen(self):
         if self._idle_lines is None:
-            tariff = self._till.tariff
-            self._idle_lines = screens.idle(tariff, self._till.prices())
+            self._idle_lines = screens.idle(self._till.tariff, self._till.prices())
         return self._idle_lines
 
 

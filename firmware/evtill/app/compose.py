@@ -1,7 +1,9 @@
 """Puts the firmware together from the board's parts, and runs it."""
 
 import asyncio
+import binascii
 import gc
+import hashlib
 import json
 import os
 
@@ -42,6 +44,18 @@ def write_file(path, content):
     with open(path + ".new", "wb") as f:
         f.write(content)
     os.rename(path + ".new", path)
+
+
+def sha256_of(path):
+    """SHA-256 of a file in lowercase hex."""
+    digest = hashlib.sha256()
+    piece = bytearray(512)
+    with open(path, "rb") as f:
+        while True:
+            n = f.readinto(piece)
+            if not n:
+                return binascii.hexlify(digest.digest()).decode()
+            digest.update(memoryview(piece)[:n])
 
 
 class App:
@@ -88,6 +102,7 @@ class App:
         from evtill.core.tokens import TokenList
 
         path = self.hw.DATA + "/tokens.bin"
+        self.tokens_sha256 = sha256_of(path)
         file = open(path, "rb")
 
         def read_at(offset, n):
@@ -151,5 +166,6 @@ class App:
         reason = "PowerLoss" if self.hw.reset_cause() == "power" else "Reboot"
         table = read_file(self.hw.DATA + "/tariff.bin")
         bill = self.till.recover(found, table, register_wh, reason)
-        self.events.report("session_closed_at_boot", "seq %d: %d minor units" % (
-            found[0]["seq"], bill["incl_minor"]))  # fmt: skip
+        if bill:
+            self.events.report("session_closed_at_boot", "seq %d: %d minor units" % (
+                found[0]["seq"], bill["incl_minor"]))  # fmt: skip

@@ -36,7 +36,7 @@ def price_lines(tariff, prices):
 
 
 def idle(tariff, prices):
-    return ["Ready - tap your card"] + price_lines(tariff, prices) + ["prices incl. VAT"]
+    return ["Ready: tap your card"] + price_lines(tariff, prices) + ["prices incl. VAT"]
 
 
 def checking():

@@ -7,6 +7,11 @@ import asyncio
 import sys
 import time
 
+if hasattr(sys, "print_exception"):
+    _show = sys.print_exception
+else:  # CPython
+    from traceback import print_exception as _show
+
 _FEED_MS = 1000
 _RESTART_MS = 1000  # doubled at each death, up to:
 _RESTART_MAX_MS = 60000
@@ -54,7 +59,7 @@ class Supervisor:
                 await self._tasks[name][0]()
                 why = "it returned"
             except Exception as e:  # noqa: BLE001  (whatever killed it is reported, and it lives on)
-                sys.print_exception(e)
+                _show(e)
                 why = "%s: %s" % (type(e).__name__, e)
             if time.ticks_diff(time.ticks_ms(), started) > _STEADY_MS:
                 pause_ms = _RESTART_MS

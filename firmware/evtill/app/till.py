@@ -60,7 +60,7 @@ class Till:
             return "no valid tariff"
         if self._clock.unix_ms() is None and self.tariff.needs_clock:
             return "clock is not set"
-        if not self._journal.room_for_session():
+        if not self._journal.room():
             return "memory is full"
         return None
 
@@ -81,6 +81,14 @@ class Till:
         self._journal.append(log.START, json.dumps(start).encode())
         self.session = Session(start, pricer)
         self.last_bill = None
+
+    def prices(self):
+        """The price components in force now, as Pricer.price_now gives them; [] where none are."""
+        unix_ms = self._clock.unix_ms() or 0
+        try:
+            return Pricer(self.tariff, unix_ms, 0).price_now()[0]
+        except TariffError:
+            return []
 
     # -- while it runs ------------------------------------------------------------------------
 
@@ -191,8 +199,14 @@ class Till:
 
         table: the frozen tariff's bytes. register_wh: the meter's register now, or None when it
         does not answer: then the last durable reading ends the session, and a flag says so.
-        Returns the bill. Raises TariffError where the table is not the session's."""
+        Returns the bill, None for a session whose contactor never closed. Raises TariffError where
+        the table is not the session's."""
         start, checkpoint, stop = found
+        if checkpoint is None and stop is None and (register_wh or 0) <= start["wh"]:
+            # The first checkpoint is made as the contactor has closed: it never did, and nothing
+            # has flowed. There was no session.
+            self._journal.abandon()
+            return None
         tariff = tariffs.load(table)
         if tariff.sha256 != start["tariff"]:
             raise TariffError("the tariff is not the one that the open session began with")

@@ -46,7 +46,7 @@ class LiveDisplay:
         print(f"  {_BOX}\n  {clock} since power-on    ", flush=True)
 
 
-def run(out: Path, real_time: bool = False, bits: int = 64, heap: str = "112k") -> int:
+def run(out: Path, real_time: bool = False, bits: int = 64, heap: str = "") -> int:
     """Plays the demo; leaves its files in `out`. Returns tillctl verify's exit code."""
     scenario = load(SCENARIO)
     _head("A blank virtual board is flashed and provisioned over its serial port")
