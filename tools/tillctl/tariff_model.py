@@ -161,6 +161,24 @@ def unix_ms(value: Any, what: str) -> int:
     return (micro + 500) // 1000
 
 
+def json_number(n: int, per_unit: int) -> int | float:
+    """n / per_unit as a JSON number that reads back exactly."""
+    value = Decimal(n) / per_unit
+    return int(value) if value == value.to_integral_value() else float(value)
+
+
+def minute_text(minute: int) -> str:
+    return f"{minute // 60:02d}:{minute % 60:02d}"
+
+
+def day_text(day: int) -> str:
+    return (_DAY_ZERO + timedelta(days=day)).strftime("%Y-%m-%d")
+
+
+def time_text(unix_s: int) -> str:
+    return (_DAY_ZERO + timedelta(seconds=unix_s)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 # --- the time zone ----------------------------------------------------------------------------
 
 
@@ -332,3 +350,36 @@ def write(model: Model, timezone: str, first_year: int, last_year: int) -> bytes
         raise TariffError(f"tariff: too large: {size} bytes of table")
     out[3:5] = size.to_bytes(2, "little")
     return bytes(out) + binascii.crc32(out).to_bytes(4, "little")
+
+
+# --- and back ---------------------------------------------------------------------------------
+
+
+def parse(table: bytes) -> Model:
+    """The model of a table. Raises TariffError."""
+    loaded = tariff.Tariff(table)
+    model = Model(
+        loaded.id, loaded.currency, loaded.owner, loaded.kind, loaded.valid_from_s,
+        loaded.valid_to_s, [*loaded.min_price, *loaded.max_price],
+    )  # fmt: skip
+    model.from_ocpp = loaded.from_ocpp
+    for dimension in range(6):
+        for place, rate in loaded.rules(dimension):
+            condition = _parse_condition(table, place) if place else ALWAYS
+            model.rules[dimension].append((condition, Rate(*loaded.rate(rate))))
+    return model
+
+
+def _parse_condition(table: bytes, place: int) -> Condition:
+    c = tariff.Cursor(table, place)
+    mask = c.u()
+    window = (c.u(), c.u()) if mask & 1 else None
+    start, end, days = (c.u() if mask & bit else None for bit in (2, 4, 8))
+    ranges = tuple(
+        (c.dec() if mask >> 4 + 2 * q & 1 else None, c.dec() if mask >> 5 + 2 * q & 1 else None)
+        for q in range(6)
+    )
+    brand, recognition, kind = (c.text() if mask >> 17 + k & 1 else None for k in range(3))
+    return Condition(
+        window, start, end, days, ranges, bool(mask >> 16 & 1), brand, recognition, kind
+    )

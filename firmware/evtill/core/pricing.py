@@ -101,7 +101,9 @@ class Pricer:
             or t >= self._edge_t
             or e >= self._edge_e
         ):
-            self._turn(state, power_mw, current_ma)
+            self._turn(state)
+        m.low[2] = power_mw
+        m.low[3] = current_ma
 
     def finish(self, unix_ms, register_wh):
         """The last reading."""
@@ -127,7 +129,7 @@ class Pricer:
         self._t = self._origin = self._cut_t = 0
         self._moment.expired = self._looked = False
         self._period = -1
-        self._turn(IDLE, UNKNOWN, UNKNOWN)
+        self._turn(IDLE)
 
     def shift(self, delta_ms):
         """Puts the start's wall clock right (only where the tariff does not need the clock)."""
@@ -178,17 +180,14 @@ class Pricer:
 
     # --- cutting ------------------------------------------------------------------------------
 
-    def _turn(self, state, power_mw, current_ma):
+    def _turn(self, state):
         """Ends the present conditions at the last sample; the next stretch looks prices up."""
         self._settle(self._t * _NS, self._e * self._unit)
-        m = self._moment
         if state != self._state:
             if self._state == CHARGING:
                 self._charged += self._t - self._mark
             self._mark = self._t
             self._state = state
-        m.low[2] = power_mw
-        m.low[3] = current_ma
         self._edge_t = self._edge_e = _PAST
 
     def _cross(self, t, e):

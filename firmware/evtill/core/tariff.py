@@ -139,7 +139,8 @@ class Tariff:
     def _head(self, c):
         flags, limits = self.table[5], self.table[6]
         self.minor_digits = flags & 7
-        self.needs_clock = bool(flags & 32)
+        self._on_clock = bool(flags & 32)
+        self.needs_clock = flags & 56 != 0  # rules on the wall clock, or a validity
         self.flat_at_start = bool(flags & 64)
         self.from_ocpp = bool(flags & 128)
         self.kind = KINDS[limits >> 4]
@@ -171,18 +172,25 @@ class Tariff:
         end = len(self.table) - 4
         nobody = Moment()
         c = self._c
-        for at, count in self._lists:
-            for _ in range(count):
-                c.i = at
-                condition, rate = c.u(), c.u()
-                at = c.i
+        for dimension in range(6):
+            for condition, rate in self.rules(dimension):
                 self.rate(rate)
                 if c.i > self._conditions:
                     raise IndexError
                 if condition:
-                    self._holds(condition - 1, nobody, True)
+                    self._holds(condition, nobody, True)
                     if c.i > end:
                         raise IndexError
+
+    def rules(self, dimension):
+        """Yields (place of the condition in the table or 0, rate) of each rule in order."""
+        at, count = self._lists[dimension]
+        c = self._c
+        for _ in range(count):
+            c.i = at
+            condition, rate = c.u(), c.u()
+            at = c.i
+            yield condition and self._conditions + condition - 1, rate
 
     def covers(self, unix_s):
         """Whether the wall clock of `unix_s` is known to this table and the tariff is valid."""
@@ -190,7 +198,7 @@ class Tariff:
             return False
         if self.valid_to_s is not None and unix_s >= self.valid_to_s:
             return False
-        if not self.needs_clock:
+        if not self._on_clock:
             return True
         self.offset_s_at(unix_s)
         return self._span is None or self._span[0] <= unix_s // _DAY_S < self._span[1]
@@ -234,7 +242,7 @@ class Tariff:
     def place(self, moment, unix_s):
         """Puts `moment` at a wall-clock time and forgets its bounds."""
         moment.reset()
-        if self.needs_clock:
+        if self._on_clock:
             local = unix_s + self.offset_s_at(unix_s)
             moment.wait(self._stretch[1] - unix_s)
             moment.day = local // _DAY_S
@@ -242,21 +250,15 @@ class Tariff:
 
     def find(self, dimension, moment):
         """The rate of the first rule that matches, or -1; narrows the moment's bounds."""
-        at, count = self._lists[dimension]
-        c = self._c
-        while count:
-            c.i = at
-            condition, rate = c.u(), c.u()
-            at = c.i
-            if condition == 0 or self._holds(condition - 1, moment):
+        for condition, rate in self.rules(dimension):
+            if condition == 0 or self._holds(condition, moment):
                 return rate
-            count -= 1
         return -1
 
     def _holds(self, at, m, walk=False):
         """Whether a condition matches; `walk` reads all of it instead of stopping at a mismatch."""
         c = self._c
-        c.i = self._conditions + at
+        c.i = at
         mask = c.u()
         if mask & 15 and not self._wall(mask, m) and not walk:
             return False
