@@ -10,8 +10,8 @@ from typing import Any
 from evtill.core import tariff
 from evtill.core.errors import TariffError
 
-from . import tariff_cases
-from .tariff_compile import compile_tariff
+from . import tariff_cases, tariff_lint, tariff_show
+from .tariff_compile import compile_tariff, read
 
 
 def add_parser(subparsers: Any) -> None:
@@ -25,6 +25,16 @@ def add_parser(subparsers: Any) -> None:
     made.add_argument("--year", type=int, help="offsets from around this year on (default: now)")
     made.add_argument("-o", "--output", type=Path, required=True)
     made.set_defaults(run=_compile)
+
+    shown = commands.add_parser("show", help="a compact table as a price list, or as JSON")
+    shown.add_argument("table", type=Path)
+    shown.add_argument("--json", action="store_true", help="as a tariff of the same meaning")
+    shown.set_defaults(run=_show)
+
+    linted = commands.add_parser("lint", help="warn of what a driver or the law would mind")
+    linted.add_argument("tariff", type=Path, help="JSON: a tariff, or a list of several")
+    linted.add_argument("--power-kw", type=float, help="the charging point's (default: any)")
+    linted.set_defaults(run=_lint)
 
     priced = commands.add_parser("price", help="what sessions cost: JSON lines in, JSON lines out")
     priced.add_argument("cases", type=Path, help="a case a line (- for standard input)")
@@ -51,6 +61,32 @@ def _compile(args: argparse.Namespace) -> int:
         print(f"{loaded.id}: {len(one)} bytes, sha256 {loaded.sha256}")
     args.output.write_bytes(table)
     return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    try:
+        tables = tariff.split(args.table.read_bytes())
+    except OSError as e:
+        raise TariffError(f"{args.table}: {e.strerror}") from None
+    if args.json:
+        shown = [tariff_show.to_json(table) for table in tables]
+        print(json.dumps(shown if len(shown) > 1 else shown[0], indent=2))
+    else:
+        print("\n\n".join(tariff_show.words(table) for table in tables))
+    return 0
+
+
+def _lint(args: argparse.Namespace) -> int:
+    """0 when there is nothing to warn of, else 1."""
+    source = read_json(args.tariff)
+    warnings = []
+    for one in source if isinstance(source, list) else [source]:
+        model = read(one)
+        found = tariff_lint.unreachable_components(one) + tariff_lint.lint(model, args.power_kw)
+        warnings += [f"{model.id}: {warning}" for warning in found]
+    for warning in warnings:
+        print(warning)
+    return 1 if warnings else 0
 
 
 def _price(args: argparse.Namespace) -> int:

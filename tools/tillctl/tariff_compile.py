@@ -30,7 +30,7 @@ _DIMENSIONS = {
 }
 _RESERVATION = {"TIME": tariff.RES_TIME, "FLAT": tariff.RES_FLAT}
 # Restriction -> units of the table in one of OCPI's (mWh in a kWh, s, mW in a kW, mA in an A).
-_RANGES = {"kwh": 10**6, "duration": 1, "power": 10**6, "current": 1000}
+RANGES = {"kwh": 10**6, "duration": 1, "power": 10**6, "current": 1000}
 _TEN_YEARS_S = 10 * 366 * 86400
 
 
@@ -153,7 +153,7 @@ def _condition(restrictions: dict, where: str) -> tuple[Condition, bool]:
         for key in ("start_date", "end_date")
     ]
     days = _days(given.pop("day_of_week"), where) if "day_of_week" in given else None
-    ranges = [_range(given, key, per, where) for key, per in _RANGES.items()]
+    ranges = [_range(given, key, per, where) for key, per in RANGES.items()]
     reservation = given.pop("reservation", None)
     if reservation not in (None, "RESERVATION", "RESERVATION_EXPIRES"):
         raise TariffError(f"tariff: {where}.reservation: unknown {reservation!r}")

@@ -183,7 +183,7 @@ def to_json(model: Model) -> dict:
         if rules:
             prices = []
             for condition, rate in rules:
-                price = {price_key: json_number(rate.price_micro, 10**6 * per_hour)}
+                price: dict[str, Any] = {price_key: json_number(rate.price_micro, 10**6 * per_hour)}
                 if conditions := _conditions_json(condition):
                     price["conditions"] = conditions
                 prices.append(price)

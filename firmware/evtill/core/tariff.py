@@ -116,7 +116,8 @@ class Moment:
 
 class Tariff:
     """One tariff. Amounts are 1e-6 currency units; `valid_*_s` are Unix seconds or None;
-    `min_price` and `max_price` are (excl, incl), each or both None."""
+    `min_price` and `max_price` are (excl, incl), each or both None; `span` is the first and the
+    last covered Unix day, None where the offset never changes."""
 
     def __init__(self, table):
         size = len(table)
@@ -201,7 +202,7 @@ class Tariff:
         if not self._on_clock:
             return True
         self.offset_s_at(unix_s)
-        return self._span is None or self._span[0] <= unix_s // _DAY_S < self._span[1]
+        return self.span is None or self.span[0] <= unix_s // _DAY_S < self.span[1]
 
     def offset_s_at(self, unix_s):
         """Seconds east of UTC of the tariff's time zone (the nearest known, outside its years)."""
@@ -212,7 +213,7 @@ class Tariff:
         c.i = self._zone
         offsets = [60 * c.s() for _ in range(c.u())]
         left = c.u()
-        self._span = (c.u(), c.u()) if left else None
+        self.span = (c.u(), c.u()) if left else None
         low, high, i = 0, 1 << 40, 0
         if left:
             unit = 60 * c.u()
@@ -277,8 +278,11 @@ class Tariff:
                 value = m.high[q]
                 if value >= limit:
                     m.above(q, limit)
+                elif value == UNKNOWN:
+                    m.below(q, UNKNOWN + 1)
                 else:
-                    m.below(q, limit if value != UNKNOWN else UNKNOWN + 1)
+                    m.below(q, limit)
+                    m.above(q, UNKNOWN + 1)
                 if not UNKNOWN < value < limit and not walk:
                     return False
             bit <<= 1
