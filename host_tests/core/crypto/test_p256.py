@@ -229,8 +229,8 @@ def test_a_fault_in_the_inversion_never_signs(monkeypatch):
 
 
 def test_a_fault_in_the_coordinates_never_signs(monkeypatch):
-    def wrong(point, blind=1):
-        x, y = affine(point, blind)
+    def wrong(point):
+        x, y = affine(point)
         return x, y ^ 4
 
     monkeypatch.setattr(module, "affine", wrong)

@@ -14,16 +14,19 @@ G = (
     0x4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5,
 )
 
-# The comb: a scalar of 2 x 7 x 19 = 266 signed bits, read as 19 columns of two times seven.
+# The comb of G: a scalar of 2 x 7 x 19 = 266 signed bits, read as 19 columns of two times seven.
 # Table: 2 combs of 64 points, 64 bytes each (x, y; big-endian); entry i of comb c is
 # 2^(133 c) * (2^(19*6) + sum over t < 6 of (+1 if bit t of i else -1) * 2^(19 t)) * G.
 COLUMNS = 19
 TEETH = 7
 COMBS = 2
 TABLE_BYTES = COMBS << TEETH - 1 << 6
-_COLUMN_MASK = (1 << COLUMNS) - 1
-_ENTRY_MASK = (1 << TEETH - 1) - 1
-_ALL_ONES = (1 << COMBS * TEETH * COLUMNS) - 1
+_SIGN = 1 << TEETH - 1
+_COMB_MASK = (_SIGN - 1) << 6
+_COORDINATE = (1 << 256) - 1
+# The comb of another point, made at run time: 8 points, 4 x 65 signed bits in 65 columns.
+_KEY_TEETH = 4
+_KEY_COLUMNS = 65
 
 INFINITY = (1, 1, 0, 0)
 
@@ -40,49 +43,92 @@ def inverse(x, m):
     MicroPython, and pow(x, m - 2, m) takes six times as long.)"""
     u, v, y = 1, 0, m
     while x:
-        q, r = divmod(y, x)
-        y = x
-        x = r
-        u, v = v - q * u, u
+        q, y = divmod(y, x)
+        v -= q * u
+        if not y:
+            return u % m
+        q, x = divmod(x, y)
+        u -= q * v
     return v % m
 
 
-def double(point):
+def walk(steps, point=INFINITY):
+    """`point` after every step: (x, y) is added to it, None doubles it. Any two points add up.
+
+    One function with everything in it: on MicroPython calls and tuples cost a tenth of this."""
     x, y, zz, zzz = point
-    u = 2 * y
-    v = u * u % P
-    w = u * v % P
-    s = x * v % P
-    m = 3 * (x - zz) * (x + zz) % P
-    x = (m * m - 2 * s) % P
-    return x, (m * (s - x) - w * y) % P, v * zz % P, w * zzz % P
+    p = P
+    for step in steps:
+        if step:
+            x2, y2 = step
+            if not zz:
+                x, y, zz, zzz = x2, y2, 1, 1
+                continue
+            h = (x2 * zz - x) % p
+            r = (y2 * zzz - y) % p
+            if h:
+                v = h * h % p
+                w = h * v % p
+                s = x * v % p
+                x = (r * r - w - 2 * s) % p
+                y = (r * (s - x) - y * w) % p
+                zz = v * zz % p
+                zzz = w * zzz % p
+                continue
+            if r:
+                zz = zzz = 0
+                continue
+        # Doubles, also where a point is added to itself.
+        u = 2 * y
+        v = u * u % p
+        w = u * v % p
+        s = x * v % p
+        m = 3 * (x - zz) * (x + zz) % p
+        x = (m * m - 2 * s) % p
+        y = (m * (s - x) - w * y) % p
+        zz = v * zz % p
+        zzz = w * zzz % p
+    return x, y, zz, zzz
 
 
-def add_affine(point, x2, y2):
-    """point + (x2, y2), whatever the two are."""
-    x, y, zz, zzz = point
-    h = (x2 * zz - x) % P
-    r = (y2 * zzz - y) % P
-    if not zz:
-        return x2, y2, 1, 1
-    if not h:
-        return INFINITY if r else double((x2, y2, 1, 1))
-    hh = h * h % P
-    hhh = h * hh % P
-    q = x * hh % P
-    x = (r * r - hhh - 2 * q) % P
-    return x, (r * (q - x) - y * hhh) % P, zz * hh % P, zzz * hhh % P
-
-
-def affine(point, blind=1):
-    """(x, y) of a point that is not infinity; `blind` (0 < blind < P) hides ZZZ from timing."""
-    return _scaled(point, inverse(point[3] * blind % P, P) * blind % P)
+def affine(point):
+    """(x, y) of a point that is not infinity."""
+    return _scaled(point, inverse(point[3], P))
 
 
 def _scaled(point, inverse_zzz):
     x, y, zz, _ = point
     z = zz * inverse_zzz % P  # 1 / Z
     return x * z % P * z % P, y * inverse_zzz % P
+
+
+def all_affine(points):
+    """[(x, y)] of points that are not infinity, at the price of one inversion."""
+    products = [1]
+    for point in points:
+        products.append(products[-1] * point[3] % P)
+    i = inverse(products.pop(), P)
+    found = []
+    for point in reversed(points):
+        found.append(_scaled(point, i * products.pop() % P))
+        i = i * point[3] % P
+    found.reverse()
+    return found
+
+
+def comb_of(x, y):
+    """The 8 points of a comb of the point (x, y): what multiply_two takes.
+
+    Entry i is 2^195 * (x, y) + sum over t < 3 of (+1 if bit t of i else -1) * 2^(65 t) * (x, y)."""
+    points = [(x, y, 1, 1)]
+    for _ in range(_KEY_TEETH - 1):
+        points.append(walk((None,) * _KEY_COLUMNS, points[-1]))
+    teeth = all_affine(points)
+    entries = [points.pop()]
+    for x, y in reversed(teeth[:-1]):
+        steps = ((x, P - y),), ((x, y),)
+        entries = [walk(step, entry) for entry in entries for step in steps]
+    return all_affine(entries)
 
 
 class Comb:
@@ -93,94 +139,60 @@ class Comb:
 
     def multiply(self, k, blind=1):
         """k * G for 0 <= k < N; `blind` (0 < blind < P) randomises digits and coordinates."""
-        rows = _rows(k, blind)
-        x, y = self._entry(rows, 0, COLUMNS - 1)
+        steps = self._steps(k, blind, 0, None)
+        x, y = next(steps)
         zz = blind * blind % P
         zzz = zz * blind % P
-        point = x * zz % P, y * zzz % P, zz, zzz
-        point = add_affine(point, *self._entry(rows, 1, COLUMNS - 1))
-        for column in range(COLUMNS - 2, -1, -1):
-            point = self._add_column(double(point), rows, column)
-        return point
+        return walk(steps, (x * zz % P, y * zzz % P, zz, zzz))
 
-    def multiply_two(self, k, j, x, y):
-        """k * G + j * (x, y) for 0 <= k, j < N, sharing the doublings (Shamir's trick)."""
-        rows, digits, multiples = _rows(k, 1), wnaf(j), odd_multiples(x, y)
-        point = INFINITY
-        for i in range(256, -1, -1):
-            if point[2]:
-                point = double(point)
-            digit = digits[i]
-            if digit > 127:
-                x2, y2 = multiples[(256 - digit) >> 1]
-                point = add_affine(point, x2, P - y2)
-            elif digit:
-                point = add_affine(point, *multiples[digit >> 1])
-            if i < COLUMNS:
-                point = self._add_column(point, rows, i)
-        return point
+    def multiply_two(self, k, j, entries):
+        """k * G + j * Q for 0 <= k, j < N and entries = comb_of(Q), sharing the doublings."""
+        return walk(self._steps(k, 0, j, entries))
 
-    def _add_column(self, point, rows, column):
-        point = add_affine(point, *self._entry(rows, 0, column))
-        return add_affine(point, *self._entry(rows, 1, column))
+    def _steps(self, k, blind, j, entries):
+        """What walk takes: for each column its points, and None before the next one."""
+        # Bits of +1 and -1 make odd numbers only; G's comb has room for 9 bits' worth of N.
+        combs = _columns(k + (blind & 0x1FE | ~k & 1) * N, COMBS, TEETH, COLUMNS)
+        left = COLUMNS
+        if entries:
+            left = _KEY_COLUMNS
+            key_columns = _columns(j + (~j & 1) * N, 1, _KEY_TEETH, _KEY_COLUMNS)[0]
+        while True:
+            left -= 1
+            if entries:
+                i = key_columns[left]
+                x, y = entries[(i if i & 8 else ~i) & 7]
+                yield x, y if i & 8 else P - y
+            if left < COLUMNS:
+                yield self._entry(combs, 0, left)
+                yield self._entry(combs, 1, left)
+                if not left:
+                    return
+            yield None
 
-    def _entry(self, rows, comb, column):
+    def _entry(self, combs, comb, column):
         """(x, y) of what `column` of that comb adds."""
-        i = 0
-        for t in range((comb + 1) * TEETH - 1, comb * TEETH - 1, -1):
-            i = i << 1 | (rows[t] >> column & 1)
-        negative = i <= _ENTRY_MASK
-        if negative:
-            i = ~i
-        xy = self._read_at((comb << TEETH - 1 | i & _ENTRY_MASK) << 6, 64)
-        y = int.from_bytes(xy[32:], "big")
-        return int.from_bytes(xy[:32], "big"), P - y if negative else y
+        i = combs[comb][column]
+        positive = i & _SIGN
+        i = (i if positive else ~i) << 6 & _COMB_MASK | comb << 12
+        x = int.from_bytes(self._read_at(i, 64), "big")
+        y = x & _COORDINATE
+        return x >> 256, y if positive else P - y
 
 
-def _rows(k, blind):
-    """14 rows of 19 signed bits (1 for +1, 0 for -1) of an odd number congruent to k (mod N)."""
-    # Bits +-1 make odd numbers only; there is room for 9 bits' worth of N.
-    k += (blind & 0x1FE | ~k & 1) * N
-    k = (k + _ALL_ONES) >> 1
-    rows = []
-    for _ in range(COMBS * TEETH):
-        rows.append(k & _COLUMN_MASK)
-        k >>= COLUMNS
-    return rows
+def _columns(k, combs, teeth, columns):
+    """The columns, lowest first, of each comb: `bytes` whose bit t is 1 where tooth t counts +1.
 
-
-def wnaf(k):
-    """257 signed digits (two's complement bytes) of 0 <= k < 2^256, lowest first.
-
-    Each is 0 or odd within +-7; after an odd one come three zeros."""
-    digits = bytearray(257)
-    bits = k.to_bytes(34, "little")
-    i = carry = 0
-    while i < 257:
-        window = (bits[i >> 3] | bits[(i >> 3) + 1] << 8) >> (i & 7) & 15
-        if window & 1 == carry:
-            i += 1
-            continue
-        window += carry
-        carry = window >> 3
-        digits[i] = window - (carry << 4) & 255
-        i += 4
-    return digits
-
-
-def odd_multiples(x, y):
-    """[(x, y) of 1, 3, 5 and 7 times a point], at the price of one inversion."""
-    two = double((x, y, 1, 1))
-    three = add_affine(two, x, y)
-    five = add_affine(double(two), x, y)
-    seven = add_affine(double(three), x, y)
-    zzz3, zzz5, zzz7 = three[3], five[3], seven[3]
-    both = zzz3 * zzz5 % P
-    i = inverse(both * zzz7 % P, P)
-    i7, i = i * both % P, i * zzz7 % P
-    return [
-        (x, y),
-        _scaled(three, i * zzz5 % P),
-        _scaled(five, i * zzz3 % P),
-        _scaled(seven, i7),
-    ]
+    k is odd and fits combs * teeth * columns signed bits."""
+    at = combs * teeth * columns
+    # As text each bit is a byte, so that rows become columns by adding them up.
+    bits = bin((k + (1 << at) - 1) >> 1 | 1 << at)[3:].encode()
+    zeros = int.from_bytes(b"0" * columns, "big") * ((1 << teeth) - 1)
+    found = []
+    for _ in range(combs):
+        total = -zeros
+        for t in range(teeth):
+            at -= columns
+            total += int.from_bytes(bits[at : at + columns], "big") << t
+        found.append(total.to_bytes(columns, "little"))
+    return found

@@ -1,13 +1,13 @@
 """ECDSA over P-256 with SHA-256 digests, in bytecode (FIPS 186-5, 6; RFC 6979).
 
 Secrets meet three defences: nonces are hedged (nothing is lost when the random source is poor, and
-no two runs are alike when it is good), coordinates and inversions are blinded, and a signature is
-checked before anybody sees it, because a faulty one can give the key away.
+no two runs are alike when it is good); digits, coordinates and inversions are blinded; a signature
+is checked before anybody sees it, because a faulty one can give the key away.
 """
 
 import hashlib
 
-from evtill.core.crypto.curve import TABLE_BYTES, Comb, N, P, affine, inverse, on_curve
+from evtill.core.crypto.curve import TABLE_BYTES, Comb, N, P, affine, comb_of, inverse, on_curve
 from evtill.core.crypto.der import (  # noqa: F401  (one import serves who signs and who encodes)
     der_decode,
     der_encode,
@@ -16,7 +16,7 @@ from evtill.core.crypto.der import (  # noqa: F401  (one import serves who signs
     spki_decode,
     spki_encode,
 )
-from evtill.core.crypto.hashes import hmac_sha256
+from evtill.core.crypto.hashes import hmac_sha256, sha256
 from evtill.core.errors import SignatureError
 
 # Of p256.tab as tools/make_p256_table.py writes it: a wrong entry would sign with a wrong nonce.
@@ -41,10 +41,16 @@ class FileTable:
 
     def __init__(self, file):
         self._file = file
+        self._point = bytearray(64)
 
     def read_at(self, offset, n):
+        """n bytes, valid until the next read."""
         self._file.seek(offset)
-        return self._file.read(n)
+        if n != 64:
+            return self._file.read(n)
+        if self._file.readinto(self._point) != 64:
+            raise SignatureError("comb table of P-256 cannot be read")
+        return self._point
 
 
 class P256:
@@ -59,6 +65,7 @@ class P256:
         if h.digest() != _TABLE_SHA256:
             raise SignatureError("comb table of P-256 is damaged or of another version")
         self._comb = Comb(table)
+        self._known = None, None  # the public key verified last, and its comb
 
     def generate(self, urandom):
         """A private key d, 0 < d < N, from `urandom(n) -> bytes` (FIPS 186-5, A.2.2)."""
@@ -71,7 +78,7 @@ class P256:
         """(x, y) of the private key d, 0 < d < N; SignatureError otherwise."""
         if not 0 < d < N:
             raise SignatureError("private key is out of range")
-        x, y = affine(self._comb.multiply(d, blind), blind)
+        x, y = affine(self._comb.multiply(d, blind))
         if not on_curve(x, y):
             raise SignatureError("computation of a public key went wrong")
         return x, y
@@ -90,7 +97,7 @@ class P256:
                 return r, min(s, N - s)
 
     def _sign_with(self, d, e, k, blind):
-        x, y = affine(self._comb.multiply(k, blind), blind)
+        x, y = affine(self._comb.multiply(k, blind))
         r = x % N
         s = inverse(k * blind % N, N) * (blind * (e + r * d) % N) % N
         if not on_curve(x, y) or (s * k - e - r * d) % N:
@@ -100,13 +107,18 @@ class P256:
     def verify(self, public_key, digest, r, s):
         """Whether (r, s) is a signature of the 32-byte digest under the point (x, y).
 
-        A point off the curve and r or s out of range are False, not errors."""
+        A point off the curve and r or s out of range are False, not errors. The first verification
+        under a key takes twice as long as the next ones under the same key."""
         x, y = public_key
         if not (0 < r < N and 0 < s < N and on_curve(x, y) and len(digest) == 32):
             return False
         i = inverse(s, N)
         k = int.from_bytes(digest, "big") * i % N
-        x, _, zz, _ = self._comb.multiply_two(k, r * i % N, x, y)
+        known, entries = self._known
+        if known != public_key:
+            entries = comb_of(x, y)
+            self._known = public_key, entries
+        x, _, zz, _ = self._comb.multiply_two(k, r * i % N, entries)
         if not zz:
             return False
         # x / zz = r (mod N) without a division: x / zz is r or, seldom, r + N.
@@ -128,6 +140,6 @@ def nonces(d, digest, entropy):
         v = hmac_sha256(key, v)
         k = int.from_bytes(v, "big")
         if 0 < k < N:
-            yield k, int.from_bytes(hmac_sha256(key, v, b"\x02"), "big") % (P - 1) + 1
+            yield k, int.from_bytes(sha256(key, v), "big") % (P - 1) + 1
         key = hmac_sha256(key, v, b"\x00")
         v = hmac_sha256(key, v)
