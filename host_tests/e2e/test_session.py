@@ -112,8 +112,7 @@ def test_noise_on_the_readers_line(tmp_path):
     with charger(tmp_path, HEAD + session(5, 10) + step(650, "end")) as playing:
         line, reader = playing.charger.reader_line, playing.charger.reader
         for i in range(100):
-            playing.charger.kernel.at(0, lambda: None)
             noise = reader.garbage(1 + i, seed=i)
-            playing.before_start.append((3000 + 6000 * i, lambda noise=noise: line.deliver(noise)))
+            playing.besides.append((3000 + 6000 * i, lambda noise=noise: line.deliver(noise)))
         playing.run()
         check(outcome(playing, tmp_path / "out"))

@@ -40,14 +40,14 @@ def build(
             if output.exists() and output.stat().st_mtime_ns > source.stat().st_mtime_ns:
                 continue
             output.parent.mkdir(parents=True, exist_ok=True)
-            scratch = output.with_name(f"{output.name}.{os.getpid()}.new")
+            scratch = target.parent / f".{target.name}.{os.getpid()}.new"
             if compiled:
                 compile_file(source, scratch, str(relative), optimise)
             else:
                 shutil.copyfile(source, scratch)
             scratch.replace(output)  # whole or not at all: tests build in parallel
     for stale in target.rglob("*") if target.exists() else ():
-        if stale.is_file() and stale not in wanted and not stale.name.endswith(".new"):
+        if stale.is_file() and stale not in wanted:
             stale.unlink(missing_ok=True)
     return target
 
@@ -66,7 +66,7 @@ def romfs(tree: Path, image: Path, leave_out: tuple[str, ...] = ()) -> Path:
 
 def _pack(writer: VfsRomWriter, folder: Path, leave_out: tuple[str, ...]) -> None:
     for entry in sorted(folder.iterdir()):
-        if entry.name in leave_out or entry.name.endswith(".new"):
+        if entry.name in leave_out:
             continue
         if entry.is_dir():
             writer.opendir(entry.name)

@@ -8,6 +8,7 @@ import hmac
 import logging
 import os
 import pwd
+import random
 import shutil
 import socket
 import subprocess
@@ -71,11 +72,15 @@ class Broker:
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on now."""
-    with socket.socket() as s:
-        s.bind((HOST, 0))
-        port: int = s.getsockname()[1]
-        return port
+    """A TCP port that nobody has now, and nobody is given while our server is down.
+
+    Below the ephemeral ports: from among those, a client that keeps trying to reach the stopped
+    server would sooner or later be given its port, and be connected to itself."""
+    while True:
+        port = random.randrange(15000, 32000)
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind((HOST, port))
+            return port
 
 
 class _Mosquitto:

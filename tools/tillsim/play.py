@@ -86,6 +86,7 @@ class Play:
         self.charger = charger
         self.table = table
         self.registration: dict[str, Any] = {}
+        self.besides: list[tuple[int, Callable[[], None]]] = []  # (ms, action) no step can do
 
     def provision(self, say: Callable[[str], None], flash_first: bool = False) -> None:
         """Gives the board its identity and everything else, as a technician would."""
@@ -122,6 +123,8 @@ class Play:
         charger.console.clear()
         charger.board.booted_at_ms.clear()
         kernel.restart_clock()
+        for at_ms, action in self.besides:
+            kernel.at(at_ms, action)
         charger.board.power_on()
         for step in self.scenario.steps:
             kernel.at(step.at_ms, self._act(step))

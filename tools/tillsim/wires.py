@@ -11,6 +11,7 @@ import tty
 from collections.abc import Callable
 from typing import Protocol
 
+from tillsim.broker import free_port
 from tillsim.kernel import Kernel
 from tillsim.mqtt_tap import MqttTap
 
@@ -180,7 +181,7 @@ class TcpRelay:
         self._tap = tap
         self._listener: socket.socket | None = None
         self._pairs: dict[int, tuple[socket.socket, socket.socket]] = {}
-        self.port = 0
+        self.port = free_port()
         self.open()
 
     def open(self) -> None:
@@ -189,7 +190,6 @@ class TcpRelay:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", self.port))
         listener.listen()
-        self.port = listener.getsockname()[1]
         self._listener = listener
         self._kernel.watch(_Readable(listener.fileno(), self._accept))
 
