@@ -9,6 +9,7 @@ TariffRestrictions, PriceComponent, step_size examples), mod_cdrs (step_size).
 
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 DAYS = ["MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY"]
@@ -182,7 +183,7 @@ def _pieces(instants, energies, origin, a, b):
     if e1 > e0:
         cuts |= {(origin + e - e0) / (e1 - e0) for e in energies if e0 < origin + e < e1}
     ordered = sorted(cuts)
-    for u, v in zip(ordered, ordered[1:], strict=False):
+    for u, v in pairwise(ordered):
         yield tuple((t0 + w * (t1 - t0), e0 + w * (e1 - e0)) for w in (u, v))
 
 

@@ -2,14 +2,15 @@
 
 EVTILL_SOAK=1 runs 20,000 of each; the seed is printed and can be set with EVTILL_SEED."""
 
+import json
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, seed, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from evtill.core import tariff as table
@@ -36,6 +37,7 @@ vats = st.sampled_from([None, None, "0", "10", "19", "21", "5.2", "7.7"])
 minutes = st.one_of(
     st.sampled_from([0, 60, 90, 120, 135, 150, 180, 360, 1020, 1380, 1425]), st.integers(0, 1439)
 )
+times = minutes.map(lambda m: f"{m // 60:02d}:{m % 60:02d}")
 limits = st.sampled_from(
     [None, None, {"excl_vat": "2"}, {"excl_vat": "0.5", "incl_vat": "0.6"},
      {"excl_vat": "3.21", "incl_vat": "3.01"}]
@@ -53,9 +55,9 @@ def restrictions(draw, dates):
         ["window", "start", "end", "dates", "days", "kwh", "duration", "power", "current"]
     ), max_size=3))  # fmt: skip
     if "window" in wanted or "start" in wanted:
-        made["start_time"] = "%02d:%02d" % divmod(draw(minutes), 60)
+        made["start_time"] = draw(times)
     if "window" in wanted or "end" in wanted:
-        made["end_time"] = "%02d:%02d" % divmod(draw(minutes), 60)
+        made["end_time"] = draw(times)
     if "dates" in wanted:
         made["start_date"], made["end_date"] = sorted(draw(st.tuples(dates, dates)))
     if "days" in wanted:
@@ -90,7 +92,7 @@ def components(draw, kinds):
 
 @st.composite
 def tariffs(draw, start):
-    dates = st.sampled_from([(start + timedelta(days=d)).strftime("%Y-%m-%d") for d in (-1, 0, 1, 2)])
+    dates = st.sampled_from([str(start.date() + timedelta(days=d)) for d in (-1, 0, 1, 2)])
     elements = []
     for _ in range(draw(st.integers(1, 6))):
         element = {"price_components": draw(
@@ -161,7 +163,14 @@ def soak(examples):
     )  # fmt: skip
 
 
-@pytest.mark.timeout(7200 if SOAK else 300)
+pytestmark = [pytest.mark.timeout(7200 if SOAK else 300), *([pytest.mark.soak] if SOAK else [])]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def say_seed():
+    print(f"seed {SEED} (EVTILL_SEED), {'20,000' if SOAK else 'a few hundred'} examples each")
+
+
 @seed(SEED)
 @soak(250)
 @given(cases())
@@ -174,3 +183,104 @@ def test_samples_agree_with_the_oracle(case):
     lines = [d for p in result["periods"] for d in p["dimensions"]]
     for side in ("excl", "incl"):
         assert sum(d[f"{side}_minor"] for d in lines) == result["billed"][side]
+
+
+def _play(case, rng=None):
+    """The case's bill by sample(), with interruptions drawn from `rng` in between."""
+    job = tariff_cases.job(case)
+    loaded = table.load(bytes.fromhex(job["table"]))
+    samples = job["samples"]
+    first = samples[0][1]
+    pricer = Pricer(loaded, job["start_ms"], first, job["per_wh"])
+    for t, register, state, power_mw, current_ma in samples:
+        power_w = None if power_mw == table.UNKNOWN else power_mw // 1000
+        current_ma = None if current_ma == table.UNKNOWN else current_ma
+        pricer.sample(job["start_ms"] + t, register, state == 1, power_w, current_ma)
+        if rng:
+            rng.choice([pricer.running, pricer.bill, pricer.price_now, pricer.next_edge_ms])()
+            if rng.random() < 0.5:
+                pricer = Pricer.resume(loaded, pricer.state())
+    pricer.finish(job["start_ms"] + samples[-1][0], samples[-1][1])
+    assert pricer.running() == (pricer.bill()["excl_minor"], pricer.bill()["incl_minor"])
+    return pricer.bill(), pricer.flags
+
+
+@seed(SEED)
+@soak(150)
+@given(cases(), st.randoms(use_true_random=False))
+def test_interrupted_and_resumed_anywhere_gives_the_identical_bill(case, rng):
+    assert _play(case, rng) == _play(case)
+
+
+@st.composite
+def cdrs(draw):
+    """A session split into periods, perhaps after a reservation, perhaps only that."""
+    case = draw(cases())
+    for element in case["tariff"]["elements"]:
+        kinds = {c["type"] for c in element["price_components"]}
+        if kinds <= {"TIME", "FLAT"} and draw(st.booleans()):
+            element.setdefault("restrictions", {})["reservation"] = draw(
+                st.sampled_from(["RESERVATION", "RESERVATION_EXPIRES"])
+            )
+    at = datetime.fromisoformat(case["session"]["samples"][0]["at"]).replace(tzinfo=None)
+    start, periods = stamp(at), []
+    expired = draw(st.booleans())
+    reserved = draw(st.integers(0, 2)) if not expired else draw(st.integers(1, 2))
+    for i in range(reserved + (0 if expired else draw(st.integers(1, 5)))):
+        ms = draw(st.one_of(st.sampled_from([0, 900000, 3600000]), st.integers(0, 10**7)))
+        kind = "RESERVATION_TIME" if i < reserved else draw(
+            st.sampled_from(["TIME", "TIME", "PARKING_TIME"]))  # fmt: skip
+        dimensions = [{"type": kind, "volume": "0", "ms": ms}]
+        if i >= reserved:
+            mwh = draw(st.one_of(st.sampled_from([0, 10**6, 5 * 10**6]), st.integers(0, 3 * 10**7)))
+            dimensions.append({"type": "ENERGY", "volume": "0", "mwh": mwh})
+        for name in draw(st.sets(st.sampled_from(
+            ["MIN_POWER", "MAX_POWER", "MIN_CURRENT", "MAX_CURRENT"]))):  # fmt: skip
+            volume = draw(st.sampled_from(["0", "3.7", "11", "16.00", "40"]))
+            dimensions.append({"type": name, "volume": volume})
+        periods.append({"start": stamp(at), "dimensions": dimensions})
+        at += timedelta(milliseconds=ms)
+    case["session"] = {"start": start, "end": stamp(at), "periods": periods,
+                       "reservation_expired": expired}  # fmt: skip
+    return case
+
+
+@seed(SEED)
+@soak(150)
+@given(cdrs())
+def test_periods_agree_with_the_oracle(case):
+    expected = oracle_tariff.price_periods(case["tariff"], case["timezone"], case["session"])
+    _agree(expected, tariff_runner.run(tariff_cases.job(case)), case["tariff"]["currency"])
+
+
+def test_random_cases_are_identical_on_micropython():
+    lines = []
+
+    @seed(SEED)
+    @settings(soak(60), max_examples=1000 if SOAK else 60)
+    @given(st.one_of(cases(), cdrs()))
+    def collect(case):
+        lines.append(json.dumps(case, default=float))
+
+    collect()
+    results = list(tariff_cases.price(lines))
+    assert len(results) >= 30 and not any("error" in r for r in results)
+    assert list(tariff_cases.price(lines, "micropython32")) == results
+
+
+def test_the_oracle_itself_gets_the_examples_of_the_specification_right():
+    folder = Path(__file__).parents[1] / "vectors" / "tariff_cases"
+    for name in ("ocpi_examples.jsonl", "reference.jsonl"):
+        for line in (folder / name).read_text().splitlines():
+            case = json.loads(line, parse_float=Decimal)
+            result = oracle_tariff.price_periods(
+                case["tariff"], case["timezone"], case["session"]
+            )
+            corrected = case.get("expected_spec_total") or case.get("expected_corrected_total")
+            expected = corrected or case["expected"]["total_cost"]
+            for wanted, got in zip(
+                (expected["excl"], expected["incl"]), result["total"], strict=True
+            ):
+                if wanted is not None:
+                    scale = 10 ** -Decimal(wanted).as_tuple().exponent
+                    assert half_up(got * scale) == Decimal(wanted) * scale, case["name"]

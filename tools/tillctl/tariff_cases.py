@@ -137,8 +137,8 @@ def _periods(session: dict) -> dict:
     first = _need(periods[0], "start", "periods[0]")
     start_ms = unix_ms(session.get("start") or first, "session.start")
     read_periods = [_period(p, start_ms, f"periods[{i}]") for i, p in enumerate(periods)]
-    in_use = [p[0] for p in read_periods if not p[1][3]]
-    reserved = any(p[1][3] for p in read_periods)
+    in_use = [p[0] for p in read_periods if p[1][3] is None]
+    reserved = any(p[1][3] is not None for p in read_periods)
     return {
         "start_ms": start_ms,
         "end_ms": unix_ms(session.get("end") or periods[-1]["start"], "session.end"),
@@ -151,7 +151,7 @@ def _periods(session: dict) -> dict:
 
 def _period(period: Any, start_ms: int, what: str) -> list:
     at = unix_ms(_need(period, "start", what), f"{what}.start") - start_ms
-    volumes = [0, 0, 0, 0]
+    volumes: list[int | None] = [0, None, None, None]
     measured: dict[str, Fraction] = {}
     dimensions = period.get("dimensions") or []
     if not isinstance(dimensions, list):
@@ -159,9 +159,10 @@ def _period(period: Any, start_ms: int, what: str) -> list:
     for dimension in dimensions:
         kind = _need(dimension, "type", f"{what}.dimensions")
         if kind == "ENERGY":
-            volumes[0] += _volume(dimension, "mwh", 10**6, 10**12, what)
+            volumes[0] = (volumes[0] or 0) + _volume(dimension, "mwh", 10**6, 10**12, what)
         elif kind in _TIMES:
-            volumes[_TIMES[kind]] += _volume(dimension, "ms", 10**6, 3600 * 10**9, what)
+            i = _TIMES[kind]
+            volumes[i] = (volumes[i] or 0) + _volume(dimension, "ms", 10**6, 3600 * 10**9, what)
         elif kind.endswith(("POWER", "CURRENT")):
             measured[kind] = number(_need(dimension, "volume", what), f"{what}.{kind}")
     lows, highs = (

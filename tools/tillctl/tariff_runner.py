@@ -23,17 +23,18 @@ class PeriodPricer(Pricer):
         self._was = None
 
     def period(self, start, volumes, lows, highs, expired):
-        """Volumes: nWh, ns of charging, of parking, of a reservation; power mW and current mA."""
+        """Volumes: nWh, ns of charging, of parking, of a reservation (None where the period has
+        no such dimension); lowest and highest power mW and current mA."""
         energy, charging, parking, reserved = volumes
         m = self._moment
         m.low[2:4] = lows
         m.high[2:4] = highs
         done = False
         for state, time in ((RESERVED, reserved), (CHARGING, charging), (IDLE, parking)):
-            if time or (state == CHARGING and not done and not parking):
+            if time is not None or (state == CHARGING and not done and parking is None):
                 if state == RESERVED:
                     state = EXPIRED if expired else RESERVED
-                self._part(start, state, time, 0 if state >= RESERVED else energy)
+                self._part(start, state, time or 0, 0 if state >= RESERVED else energy)
                 if state < RESERVED:
                     energy = 0
                 done = True
