@@ -12,7 +12,9 @@ from evtill.core.pricing import CHARGING, EXPIRED, IDLE, RESERVED
 from evtill.core.tariff import ENERGY, FLAT, PARKING, RES_FLAT, TIME, UNKNOWN, Moment, Tariff
 
 NANO = 10**9
-MAX_PERIODS = 32  # core.pricing then adds to an earlier period of the same prices
+# core.pricing has 32 periods, then adds to an earlier one of the same prices; those of free idle
+# time, at most every second one, do not stand in a record.
+_MERGED_FROM = 15
 _MS = 10**6  # nanoseconds
 _POWER, _CURRENT, _CHARGED, _IDLE = 2, 3, 4, 5  # quantities that a record does not hold
 _TRIES = 64
@@ -199,7 +201,7 @@ def _take_steps_off(pricer: SimpleNamespace, record: dict[str, Any], energy_n: i
         raise Mismatch("the ENERGY lines are less than total_energy_wh")
     if extra:
         last = [at for at, p in enumerate(pricer.periods) if p[2] >= 0 and p[4] >= extra]
-        if not last or (last[-1] != pricer.final[ENERGY] and len(pricer.periods) < MAX_PERIODS):
+        if not last or (last[-1] != pricer.final[ENERGY] and len(pricer.periods) < _MERGED_FROM):
             raise Mismatch("the ENERGY lines are more than total_energy_wh")
         pricer.final[ENERGY] = last[-1]  # not the last with energy when periods were merged
         pricer.periods[last[-1]][4] -= extra

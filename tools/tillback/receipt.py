@@ -1,0 +1,256 @@
+"""An itemised receipt of one session: one model, as text for a terminal and as a page."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from evtill.core import jws, record_check
+from evtill.core.bill import half_up
+from evtill.core.errors import EvtillError, RecordError
+from evtill.core.text import civil
+from tillback import words
+from tillctl import amounts, reprice
+from tillctl.public_key import PublicKey
+from tillctl.verify import FAIL, verify
+
+_MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September",
+           "October", "November", "December")  # fmt: skip
+_PER = {"ENERGY": "kWh", "TIME": "h", "PARKING_TIME": "h", "RESERVATION_TIME": "h"}
+_CLAMPS = ("MIN_PRICE", "MAX_PRICE")
+_UNIT_NANO = {"ENERGY": 10**12, "TIME": 3600 * 10**9, "PARKING_TIME": 3600 * 10**9,
+              "RESERVATION_TIME": 3600 * 10**9}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Line:
+    """What one line of the bill is for. `share`: of the total, in per mille, for a picture."""
+
+    what: str
+    volume: str
+    rate: str
+    vat: str
+    gross: str
+    share: int
+
+
+@dataclass(frozen=True)
+class Period:
+    """The lines from one change of price to the next."""
+
+    since: str
+    lines: list[Line]
+
+
+@dataclass(frozen=True)
+class Vat:
+    """One VAT rate's part of the total."""
+
+    rate: str
+    net: str
+    vat: str
+    gross: str
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """Everything that a receipt says, as text; amounts with the currency's sign in `total`."""
+
+    id: str
+    sha256: str
+    kid: str
+    charger: str
+    firmware: str
+    meter: str
+    serial: str
+    begin: str
+    begin_clock: str
+    end: str
+    end_clock: str
+    zone: str
+    duration: str
+    energy: str
+    begin_reading: str
+    end_reading: str
+    paid_by: str
+    token: str
+    stopped: str
+    tariff: str
+    tariff_text: str
+    tariff_sha256: str
+    periods: list[Period]
+    vat: list[Vat]
+    net: str
+    vat_total: str
+    gross: str
+    total: str
+    notes: list[str]
+    amends: str
+    verified: list[str]
+    faults: list[str]
+
+
+def model(published: bytes, key: PublicKey | None = None) -> Receipt:
+    """The receipt of a published record (JWS). With the charger's `key`, its signatures and sums
+    are checked and what fails stands in `faults`. Raises RecordError for an unreadable record."""
+    try:
+        header = json.loads(jws.b64url_decode(published.split(b".")[0]))
+        payload = jws.b64url_decode(published.split(b".")[1])
+    except (EvtillError, IndexError, ValueError):
+        raise RecordError("not a usage record (JWS)") from None
+    found = record_check.parse(payload)
+    _, meant, _ = record_check.parse_ocmf(found["ocmf"])
+    begin = meant["RD"][0]
+    offset_s = record_check.civil_s(begin["TM"][:19]) - begin["unix_s"]
+    cost, currency = found["total_cost"], found["currency"]
+    split = vat_split(found)
+    checks = [] if key is None else verify(published, key).checks
+    clock = found["clock"]
+    vat_total = sum(vat for _, _, vat in split)
+    return Receipt(
+        id=found["id"], sha256=hashlib.sha256(published).hexdigest(),
+        kid=str(header.get("kid", "")) if isinstance(header, dict) else "",
+        charger=found["charger"], firmware=found["firmware"], meter=found["meter"]["model"],
+        serial=found["meter"]["serial"],
+        begin=_when(found["start_date_time"], offset_s, clock["start"]),
+        begin_clock=words.CLOCKS[clock["start"]],
+        end=_when(found["end_date_time"], offset_s, clock["end"]),
+        end_clock=words.CLOCKS[clock["end"]],
+        zone=_zone(offset_s), duration=amounts.duration(clock["duration_ms"]),
+        energy=amounts.energy(found["total_energy_wh"]),
+        begin_reading=amounts.energy(found["meter"]["start_wh"]),
+        end_reading=amounts.energy(found["meter"]["end_wh"]),
+        paid_by=f"{words.METHODS[found['auth']['method']]}, "
+        f"{words.ASSURANCES[found['auth']['assurance']]}",
+        token=found["auth"]["token"] or "", stopped=words.STOP_REASONS[found["stop_reason"]],
+        tariff=found["tariff"]["id"], tariff_text=meant["TT"],
+        tariff_sha256=found["tariff"]["sha256"], periods=_periods(found, offset_s),
+        vat=[
+            Vat(
+                "not applicable" if rate is None else amounts.percent(rate),
+                amounts.money(gross - vat, currency), amounts.money(vat, currency),
+                amounts.money(gross, currency),
+            )
+            for rate, gross, vat in split
+        ],
+        net=amounts.money(cost["incl_minor"] - vat_total, currency),
+        vat_total=amounts.money(vat_total, currency),
+        gross=amounts.money(cost["incl_minor"], currency),
+        total=amounts.money_sign(cost["incl_minor"], currency),
+        notes=[words.FLAGS[flag] for flag in found["flags"]], amends=found["amends"] or "",
+        verified=[check.name for check in checks if check.result == "ok"],
+        faults=[f"{check.name}: {check.text}" for check in checks if check.result == FAIL],
+    )  # fmt: skip
+
+
+def view(_payload: dict[str, Any], published: str | bytes, key: PublicKey | None = None) -> Receipt:
+    """model() of a line of records.jsonl: {payload, jws}; the signed bytes are what counts."""
+    return model(published.encode() if isinstance(published, str) else published, key)
+
+
+def text(receipt: Receipt) -> str:
+    """The receipt for a terminal, 72 columns wide."""
+    return _environment().get_template("receipt.txt.j2").render(r=receipt)
+
+
+def html(receipt: Receipt) -> str:
+    """The receipt as one page: nothing is loaded, no script runs."""
+    return _environment(autoescape=True).get_template("receipt.html.j2").render(r=receipt)
+
+
+def vat_split(found: dict[str, Any]) -> list[tuple[int | None, int, int]]:
+    """(VAT rate in 1e-9 or None, gross, VAT of it) in minor units, for each rate in the record.
+
+    The rounded gross is what is charged: split over the rates by largest remainder (a clamp
+    pro rata), VAT = gross x r / (100 + r) half-up."""
+    parts: dict[int | None, Fraction] = {}
+    for period in found["charging_periods"]:
+        for line in period["dimensions"]:
+            if line["type"] in _CLAMPS or not line["price_micro"]:
+                continue
+            rate = reprice.vat_nano(line)
+            net = Fraction(line["price_micro"] * reprice.volume_nano(line),
+                           _UNIT_NANO.get(line["type"], 1))  # fmt: skip
+            gross = net * (10**9 + (rate or 0))
+            parts[rate] = parts.get(rate, Fraction(0)) + gross
+    total = found["total_cost"]["incl_minor"]
+    whole = sum(parts.values())
+    if not whole:
+        return [(None, total, 0)]
+    rates = sorted(parts, key=lambda rate: -1 if rate is None else rate)
+    exact = [parts[rate] * total / whole for rate in rates]
+    minor = [part.numerator // part.denominator for part in exact]
+    order = sorted(range(len(rates)), key=lambda i: (minor[i] - exact[i], i))
+    for i in order[: total - sum(minor)]:
+        minor[i] += 1
+    return [
+        (rate, gross, half_up(gross * (rate or 0), 10**9 + (rate or 0)))
+        for rate, gross in zip(rates, minor, strict=True)
+    ]
+
+
+def _periods(found: dict[str, Any], offset_s: int) -> list[Period]:
+    currency, total = found["currency"], found["total_cost"]["incl_minor"]
+    periods = []
+    energy_n = 0
+    for period in found["charging_periods"]:
+        start_s = record_check.unix_s(period["start_date_time"])
+        known = found["clock"]["start"] != "U"
+        after_s = start_s - record_check.unix_s(found["start_date_time"])
+        elapsed = f"+{amounts.duration(after_s * 1000)}"
+        since = civil(start_s + offset_s)[11:16] if known else elapsed
+        lines = []
+        for line in period["dimensions"]:
+            shown_wh = 0
+            if line["type"] == "ENERGY":  # rounded so that the lines add up
+                before_wh = half_up(energy_n, reprice.NANO)
+                energy_n += reprice.volume_nano(line)
+                shown_wh = half_up(energy_n, reprice.NANO) - before_wh
+            lines.append(_line(line, shown_wh, currency, total))
+        periods.append(Period(since, lines))
+    return periods
+
+
+def _line(line: dict[str, Any], shown_wh: int, currency: str, total: int) -> Line:
+    kind = line["type"]
+    volume = ""
+    if kind == "ENERGY":
+        volume = amounts.energy(shown_wh)
+    elif kind in _PER:
+        volume = amounts.duration(line["volume_ms"]) + " h"
+    rate = vat = ""
+    if kind not in _CLAMPS:
+        price = amounts.price(line["price_micro"])
+        rate = f"{price} {currency}/{_PER.get(kind, 'session')}" if line["price_micro"] else "free"
+        vat_nano = reprice.vat_nano(line)
+        vat = "VAT not applicable" if vat_nano is None else f"+ {amounts.percent(vat_nano)} VAT"
+        vat = vat if line["price_micro"] else ""
+    share = max(0, line["incl_minor"]) * 1000 // total if total > 0 else 0
+    gross = amounts.money(line["incl_minor"], currency)
+    return Line(words.DIMENSIONS[kind], volume, rate, vat, gross, min(share, 1000))
+
+
+def _when(stamp: str, offset_s: int, letter: str) -> str:
+    """`2 March 2026, 08:14:05`, or that it is unknown."""
+    if letter == "U" and stamp < "2020":
+        return "unknown"
+    local = civil(record_check.unix_s(stamp) + offset_s)
+    month = _MONTHS[int(local[5:7]) - 1]
+    return f"{int(local[8:10])} {month} {local[:4]}, {local[11:]}"
+
+
+def _zone(offset_s: int) -> str:
+    minutes = abs(offset_s) // 60
+    return f"UTC{'-' if offset_s < 0 else '+'}{minutes // 60:02}:{minutes % 60:02}"
+
+
+def _environment(autoescape: bool = False) -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=autoescape,
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )  # fmt: skip
