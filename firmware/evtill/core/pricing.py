@@ -306,7 +306,7 @@ class Pricer:
         head = [
             self.start_ms, self.register_wh, self.per_wh, self.flags, self._t, self._e,
             self._state, self._period, self._mark, self._charged, int(self._looked),
-            m.low[2], m.low[3],
+            m.low[2], m.low[3], len(self.periods),
         ]  # fmt: skip
         for numbers in [head, self.fees, self.final] + self.periods:
             for n in numbers:
@@ -332,10 +332,9 @@ class Pricer:
         self._period, self._mark, self._charged, looked = c.s(), c.s(), c.s(), c.s()
         self._looked = bool(looked)
         m = self._moment
-        m.low[2], m.low[3] = c.s(), c.s()
+        m.low[2], m.low[3], count = c.s(), c.s(), c.s()
         self.fees = [c.s() for _ in range(4)]
         self.final = [c.s() for _ in range(6)]
-        while c.i < len(c.buf):
-            self.periods.append([c.s() for _ in range(6)])
+        self.periods = [[c.s() for _ in range(6)] for _ in range(count)]
         self._cut_t = self._t * _NS
         self._cut_e = self._e * self._unit
