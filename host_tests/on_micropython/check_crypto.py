@@ -117,8 +117,9 @@ def envelopes(p256):
     d = 4242
     q = p256.public_key(d)
     kid = jws.thumbprint(q)
-    signed = jws.es256_sign(b'{"seq":1}', jws.USAGE, kid, lambda h: p256.sign(d, h, b""))
-    assert jws.es256_verify(signed, jws.USAGE, q, p256) == (b'{"seq":1}', kid)
+    for payload in (b"", b'{"seq":1}', b"\xfb" * 1000):
+        signed = jws.es256_sign(payload, jws.USAGE, kid, lambda h: p256.sign(d, h, b""))
+        assert jws.es256_verify(signed, jws.USAGE, q, p256) == (payload, kid)
     assert refused(jws.es256_verify, signed, jws.COMMAND, q, p256)
     signed = jws.hs256_sign(b'{"id":"x"}', jws.ACK, b"k" * 32)
     assert jws.hs256_verify(memoryview(signed), jws.ACK, b"k" * 32) == b'{"id":"x"}'

@@ -16,6 +16,8 @@ COMMAND = "evtill-cmd+jws"
 
 MAX_JWS_BYTES = 32768  # a record of a session with some sixty price periods
 MAX_HEADER_BYTES = 256  # once decoded
+_PIECE = 384  # bytes encoded at a time, a multiple of 3
+_DOT = 0x2E
 
 
 def b64url_encode(data):
@@ -53,9 +55,21 @@ def es256_sign(payload, typ, kid, sign):
     if not kid or any(not " " < c < "\x7f" or c in '"\\' for c in kid):
         raise SignatureError("key id is not plain ASCII")
     header = '{"alg":"ES256","typ":"%s","kid":"%s"}' % (typ, kid)
-    signed = b64url_encode(header.encode()) + b"." + b64url_encode(payload)
-    r, s = sign(sha256(signed))
-    return signed + b"." + b64url_encode(r.to_bytes(32, "big") + s.to_bytes(32, "big"))
+    header = b64url_encode(header.encode())
+    # Piece by piece into one buffer: whole, each of five steps would copy a record of kilobytes.
+    end = len(header) + 1 + (len(payload) * 4 + 2) // 3
+    jws = bytearray(end + 87)
+    jws[: len(header)] = header
+    jws[len(header)] = jws[end] = _DOT
+    at = len(header) + 1
+    payload = memoryview(payload)
+    for start in range(0, len(payload), _PIECE):
+        piece = b64url_encode(payload[start : start + _PIECE])
+        jws[at : at + len(piece)] = piece
+        at += len(piece)
+    r, s = sign(sha256(memoryview(jws)[:end]))
+    jws[end + 1 :] = b64url_encode(r.to_bytes(32, "big") + s.to_bytes(32, "big"))
+    return bytes(jws)
 
 
 def es256_verify(jws, typ, public_key, p256):

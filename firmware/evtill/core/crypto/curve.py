@@ -164,20 +164,15 @@ class Comb:
                 x, y = entries[(i if i & 8 else ~i) & 7]
                 yield x, y if i & 8 else P - y
             if left < COLUMNS:
-                yield self._entry(combs, 0, left)
-                yield self._entry(combs, 1, left)
+                for comb in range(COMBS):
+                    i = combs[comb][left]
+                    at = (i if i & _SIGN else ~i) << 6 & _COMB_MASK | comb << 12
+                    xy = int.from_bytes(self._read_at(at, 64), "big")
+                    y = xy & _COORDINATE
+                    yield xy >> 256, y if i & _SIGN else P - y
                 if not left:
                     return
             yield None
-
-    def _entry(self, combs, comb, column):
-        """(x, y) of what `column` of that comb adds."""
-        i = combs[comb][column]
-        positive = i & _SIGN
-        i = (i if positive else ~i) << 6 & _COMB_MASK | comb << 12
-        x = int.from_bytes(self._read_at(i, 64), "big")
-        y = x & _COORDINATE
-        return x >> 256, y if positive else P - y
 
 
 def _columns(k, combs, teeth, columns):

@@ -74,10 +74,13 @@ class P256:
             if 0 < d < N:
                 return d
 
-    def public_key(self, d, blind=1):
-        """(x, y) of the private key d, 0 < d < N; SignatureError otherwise."""
+    def public_key(self, d, blind=0):
+        """(x, y) of the private key d, 0 < d < N; SignatureError otherwise.
+
+        `blind` (0 < blind < P) randomises the computation; without it d itself supplies one."""
         if not 0 < d < N:
             raise SignatureError("private key is out of range")
+        blind = blind or next(nonces(d, bytes(32), b""))[1]
         x, y = affine(self._comb.multiply(d, blind))
         if not on_curve(x, y):
             raise SignatureError("computation of a public key went wrong")
