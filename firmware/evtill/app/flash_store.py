@@ -44,21 +44,6 @@ class FlashStore:
                 file.write(chunk)
             file.flush()
 
-    def truncate(self, name, size):
-        """Keeps the first `size` bytes: a copy takes the file's place."""
-        spare = name + ".cut"
-        self._close()
-        buffer = bytearray(256)
-        with open(self._path(spare), "wb") as new, open(self._path(name), "rb") as old:
-            while size > 0:
-                got = old.readinto(memoryview(buffer)[: min(size, 256)])
-                if not got:
-                    break
-                new.write(memoryview(buffer)[:got])
-                size -= got
-            new.flush()
-        os.rename(self._path(spare), self._path(name))
-
     def remove(self, name):
         self._close()
         os.remove(self._path(name))

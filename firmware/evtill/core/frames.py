@@ -21,6 +21,7 @@ OVERHEAD = 12
 PAYLOAD_MAX = 4096
 _MAGIC = b"\xe5"
 _HEADER = "<BBHI"
+_PIECE = 256
 
 
 def encode(kind, sequence, *parts):
@@ -40,38 +41,61 @@ def encode(kind, sequence, *parts):
     return chunks
 
 
+def size_of(chunks):
+    """Bytes of several chunks together."""
+    n = 0
+    for chunk in chunks:
+        n += len(chunk)
+    return n
+
+
 class FrameReader:
-    """Finds and reads frames in a store's files. Raises the store's OSError."""
+    """Finds and reads frames in a store's files. Raises the store's OSError.
+
+    skipped: bytes behind the last good frame of the last scan that were none. unreadable: whether
+    a tolerant scan has met bytes that the store could not read."""
 
     def __init__(self, store):
         self._store = store
-        self._buffer = bytearray(256)
-        self.skipped = 0  # bytes of the last scan that were no frame since the last good one
+        self._buffer = bytearray(_PIECE + 4)  # room for a CRC that begins at the piece's end
+        self._piece = memoryview(self._buffer)[:_PIECE]
+        self.skipped = 0
+        self.unreadable = False
 
-    def scan(self, name, offset=0):
+    def scan(self, name, offset=0, tolerant=False):
         """Yields (offset, kind, sequence, length) of each whole frame from `offset` on; whatever
-        else lies between is passed over."""
-        buffer = self._buffer
+        else lies between is passed over, when `tolerant` also what cannot be read."""
         size = self._store.size(name)
         self.skipped = 0
         while offset < size:
-            got = self._store.read_at(name, offset, buffer)
-            if got <= 0:
-                break
-            if got >= OVERHEAD and buffer[0] == 0xE5:
-                _, kind, length, sequence = struct.unpack_from(_HEADER, buffer)
-                end = offset + OVERHEAD + length
-                if length <= PAYLOAD_MAX and end <= size and self._whole(name, offset, end, got):
-                    self.skipped = 0
-                    yield offset, kind, sequence, length
-                    offset = end
-                    continue
-                got = self._store.read_at(name, offset, buffer)
-            step = buffer.find(_MAGIC, 1, got)
-            if step < 0:
-                step = got
-            self.skipped += step
-            offset += step
+            try:
+                found = self._frame_at(name, offset, size)
+            except OSError:
+                if not tolerant:
+                    raise
+                self.unreadable = True
+                found = _PIECE
+            if isinstance(found, int):
+                self.skipped += found
+                offset += found
+            else:
+                self.skipped = 0
+                yield found
+                offset += OVERHEAD + found[3]
+
+    def _frame_at(self, name, offset, size):
+        """What scan() yields, or how many bytes to go on."""
+        buffer = self._buffer
+        got = self._store.read_at(name, offset, self._piece)
+        if got >= OVERHEAD and buffer[0] == 0xE5:
+            _, kind, length, sequence = struct.unpack_from(_HEADER, buffer)
+            end = offset + OVERHEAD + length
+            if length <= PAYLOAD_MAX and end <= size:
+                if self._whole(name, offset, end, got):
+                    return offset, kind, sequence, length
+                got = self._store.read_at(name, offset, self._piece)
+        step = buffer.find(_MAGIC, 1, got)
+        return step if step > 0 else max(got, 1)
 
     def _whole(self, name, offset, end, got):
         """Whether the CRC of the frame at offset..end holds; `got` bytes of it are buffered."""
@@ -80,7 +104,7 @@ class FrameReader:
         while offset + got < end - 4:
             crc = crc32(view[:got], crc)
             offset += got
-            got = self._store.read_at(name, offset, self._buffer)
+            got = self._store.read_at(name, offset, self._piece)
             if got <= 0:
                 return False
         rest = end - 4 - offset

@@ -4,7 +4,7 @@ Three logs of frames (frames.py), each with a sequence of its own:
 - `r000001`, ...: segments with the signed records. Each begins with two HEAD frames (all of the
   state, twice, so that no single flipped bit costs it); each append ends with a STATE frame. A
   segment goes when all its records are done and a newer one holds the state.
-- `session`: the open session's START (twice), CHECKPOINTs and STOP. It is open until a RECORD.
+- `session`: the open session (session_log.py), until a RECORD closes it.
 - `aside`: records that the backend refused for good, and what is left of damaged ones. Kept.
 
 A torn tail is never read and nothing is ever rewritten: new frames are appended behind it, and the
@@ -16,27 +16,25 @@ from array import array
 from binascii import hexlify
 from hashlib import sha256
 
-from evtill.core import packing
+from evtill.core import packing, session_log
 from evtill.core.errors import JournalError, JournalFull
-from evtill.core.frames import FrameReader, encode
+from evtill.core.frames import OVERHEAD, FrameReader, encode, size_of
+from evtill.core.session_log import CHECKPOINT, START, STOP, SessionLog
+
+__all__ = ("BOOT", "CHECKPOINT", "START", "STOP", "Journal")
 
 VERSION = 1
 # Kinds of frames. Those from 64 on are the application's: kept until their segment goes.
 HEAD = 0
 STATE = 1
-START = 2
-CHECKPOINT = 3
-STOP = 4
+# 2 to 4: START, CHECKPOINT, STOP
 RECORD = 5
 PAGINATION = 6
 ASIDE = 7
 BOOT = 8
 
-_SESSION = "session"
-_SESSION_NEW = "session.new"
 _ASIDE = "aside"
 _SEGMENT_BYTES = 32640  # eight blocks of 4 KiB less what LittleFS keeps in them
-_SESSION_BYTES = 12288
 # Of the free flash: the events' ring, LittleFS's copies, the end of the running session.
 _RESERVE_BYTES = 98304
 _WORST_SESSION_BYTES = 16384
@@ -46,14 +44,16 @@ _FIXED_BYTES = 53
 _RECORD = "<IIIBB"  # seq, session that it closes (0: none), next pagination, form, id's length
 _RECORD_BYTES = 14
 _DAMAGE_MAX = 8
+LOST = "lost"  # the reason to set aside what flash has lost
 
 
 class Journal:
     """store: see frames.py. Everything raises JournalError when flash fails; it is then read
     again before anything else is done.
 
-    damage: what was found amiss, as (what, number): "torn" bytes at an end, "frame" sequence,
-    "record" seq, "start" 0. Whoever reports them removes them."""
+    damage: what was found amiss, as (what, number), at most 8 of them: "torn" bytes at an end that
+    were never a whole frame; "frame" or "session" sequence of a frame that is lost; "record" seq;
+    "start" 0 of a session whose start is lost. Whoever reports them removes them."""
 
     def __init__(self, store, segment_bytes=_SEGMENT_BYTES, reserve_bytes=_RESERVE_BYTES):
         self._store = store
@@ -61,7 +61,8 @@ class Journal:
         self._segment_bytes = segment_bytes
         self._reserve_bytes = reserve_bytes
         self.damage = []
-        self._guard(self._load)
+        self._session = SessionLog(store, self._reader, self._note)
+        self._io(self._load)
 
     # -- the state ----------------------------------------------------------------------------
 
@@ -88,7 +89,7 @@ class Journal:
 
     def _load(self):
         self._next_seq = self._pagination = self._base = self._sequence = 1
-        self._boots = self._closed = self._opened = 0
+        self._boots = self._closed = 0
         self._prev = bytes(32)
         self._header = b""
         self._bits = bytearray()
@@ -96,12 +97,13 @@ class Journal:
         self._hint = None
         self._pct = None  # to be measured: that walks over the whole filesystem
         self._load_segments()
-        self._load_session()
+        self._session.load(self._closed)
+        if self._session.is_open():
+            self._pagination = max(self._pagination, self._session.pagination + 1)
         self._waiting = 0
-        seq = self.next_waiting(self._base)
-        while seq is not None:
-            self._waiting += 1
-            seq = self.next_waiting(seq + 1)
+        for seq in range(self._base, self._next_seq):
+            if not self._is_done(seq):
+                self._waiting += 1
         self._broken = False
 
     def _load_segments(self):
@@ -125,6 +127,8 @@ class Journal:
         last_record = None
         for at in range(max(whole, 0), len(self._segments), 2):
             last_record = self._read_segment("r%06x" % self._segments[at], at == whole)
+        if not numbers or self._segments[-2] != numbers[-1]:
+            self._used = self._segment_bytes
         if last_record:
             self._prev = sha256(self._load_record(last_record)[1]).digest()
 
@@ -165,33 +169,6 @@ class Journal:
         self._used = self._store.size(name)
         return last_record
 
-    def _load_session(self):
-        # Where the open session's frames are: (offset, length).
-        self._start = None  # type: tuple[int, int] | None
-        self._checkpoint = self._stop = self._start
-        self._session_sequence = self._session_size = self._session_pagination = 0
-        self._opened = self._closed
-        if _SESSION not in self._store.names():
-            return
-        for offset, kind, sequence, length in self._reader.scan(_SESSION):
-            if kind == START:
-                payload = self._reader.payload(_SESSION, offset, length)
-                session, pagination = struct.unpack_from("<II", payload)
-                if session <= self._closed:
-                    return
-                self._opened = session
-                self._session_pagination = pagination
-                self._pagination = max(self._pagination, pagination + 1)
-            elif self._session_sequence + 1 != sequence:
-                self._note("frame", self._session_sequence + 1)
-            self._session_sequence = sequence
-            self._note_session(kind, offset, length)
-        if self._reader.skipped:
-            self._note("torn", self._reader.skipped)
-        if self._session_sequence and not self._start:
-            self._note("start", 0)
-        self._session_size = self._store.size(_SESSION)
-
     def _note(self, what, number):
         if len(self.damage) < _DAMAGE_MAX:
             self.damage.append((what, number))
@@ -202,24 +179,16 @@ class Journal:
         """(START's payload, last CHECKPOINT's or None, STOP's or None) as bytes of the session
         that has no record yet; None when there is none."""
         self._check()
-        if not self._start:
-            return None
-        return self._guard(self._session_payloads)
-
-    def _session_payloads(self):
-        found = []
-        for place in (self._start, self._checkpoint, self._stop):
-            found.append(self._reader.payload(_SESSION, *place) if place else b"")
-        start, checkpoint, stop = found
-        return bytes(start[8:]), bytes(checkpoint) or None, bytes(stop) or None
+        return self._io(self._session.payloads) if self._session.is_open() else None
 
     def abandon(self):
         """Ends the open session without a record: its contactor never closed."""
         self._check()
-        if self._start:
+        if self._session.is_open():
             before = self._state()
-            self._closed = self._opened
-            if self._pagination == self._session_pagination + 1:
+            self._broken = True
+            self._closed = self._session.number
+            if self._pagination == self._session.pagination + 1:
                 self._pagination -= 1  # nothing was signed with it
             self._append_records([], before)
             self._forget_session()
@@ -237,6 +206,7 @@ class Journal:
         if START <= frames[0][0] <= STOP:
             return self._append_session(frames)
         before = self._state()
+        self._broken = True  # until what is in RAM is in flash as well
         for kind, _ in frames:
             if kind == BOOT:
                 self._boots += 1
@@ -247,24 +217,34 @@ class Journal:
         """The next pagination, for a record outside of a session: durably never given again."""
         self._check()
         before = self._state()
+        self._broken = True
         pagination = self._pagination
         self._pagination += 1
         self._append_records([(PAGINATION, (struct.pack("<I", pagination),))], before)
         return pagination
 
-    def put_record(self, record_id, jws):
-        """Appends a signed record under the next seq, which closes the open session. Returns it."""
+    def put_record(self, record_id, jws, closes=True):
+        """Appends a signed record under the next seq, and closes the open session by it unless
+        `closes` is False (an amendment, which may not come while one is open). Returns the seq."""
         self._check()
+        is_open = self._session.is_open()
+        if is_open and not closes:
+            raise JournalError("a session is open")
         form, header, parts = packing.split(jws)
-        before = self._state()
         seq = self._next_seq
         name = record_id.encode()
-        if form and bytes(packing.unpack(parts[1][:64])).startswith(b'{"id":"' + name + b'"'):
-            name = b""
-        closes = self._opened if self._start else 0
+        if form:
+            begin = bytes(packing.unpack(parts[1][:64]))
+            if begin.startswith(b'{"id":"' + name + b'","seq":'):
+                if not begin[len(name) + 15 :].startswith(b"%d," % seq):
+                    raise JournalError("record %s has not the next seq, %d" % (record_id, seq))
+                name = b""
+        before = self._state()
+        self._broken = True  # until what is in RAM is in flash as well
         if form and header != self._header:
             self._header = header
-            self._used = 1 << 30  # a segment has one header
+            self._used = self._segment_bytes  # a segment has one header
+        closes = self._session.number if is_open else 0
         head = struct.pack(_RECORD, seq, closes, self._pagination, form, len(name)) + name
         self._next_seq = seq + 1
         self._prev = sha256(jws).digest()
@@ -277,68 +257,19 @@ class Journal:
         return seq
 
     def _append_session(self, frames):
-        chunks = []
-        name = _SESSION
-        places = []
-        size = self._session_size
-        if frames[0][0] == START:
-            if self._start:
-                raise JournalError("a session is open already")
-            self._remove(_SESSION)
-            size = 0
-            sequence = 0
-            start = (struct.pack("<II", self._opened + 1, self._pagination), frames[0][1])
-            twice = ((START, start), (START, start))
-            frames = twice + tuple([(kind, (payload,)) for kind, payload in frames[1:]])
-        else:
-            if not self._start:
-                raise JournalError("no session is open")
-            sequence = self._session_sequence
-            frames = [(kind, (payload,)) for kind, payload in frames]
-            if size > _SESSION_BYTES and frames[0][0] == CHECKPOINT:
-                name = _SESSION_NEW
-                self._remove(name)
-                again = (START, (self._guard(self._start_payload),))
-                frames = [again, again] + frames
-                size = 0
-        for kind, parts in frames:
-            sequence += 1
-            frame = encode(kind, sequence, *parts)
-            length = 0
-            for chunk in frame:
-                length += len(chunk)
-            places.append((kind, size, length - 12))
-            size += length
-            chunks += frame
-        self._commit(name, chunks, False, sequence)
-        if name != _SESSION:
-            self._guard(lambda: self._store.rename(name, _SESSION))
-        if self._session_sequence != sequence:  # not read again in between
-            for kind, offset, length in places:
-                self._note_session(kind, offset, length)
-            if frames[0][0] == START and name == _SESSION:
-                self._opened += 1
-                self._session_pagination = self._pagination
-                self._pagination += 1
-            self._session_sequence = sequence
-            self._session_size = size
+        session = self._session
+        if (frames[0][0] == START) == session.is_open():
+            raise JournalError("a session is open" if session.is_open() else "no session is open")
+        name, chunks, sequence = self._io(session.prepare, frames, self._pagination)
+        if self._commit(name, chunks) and self._io(session.accept):
+            self._pagination += 1
+        if session.sequence != sequence:
+            raise JournalError("the journal cannot be written")
         return sequence
 
-    def _start_payload(self):
-        return self._reader.payload(_SESSION, *(self._start or (0, 0)))
-
-    def _note_session(self, kind, offset, length):
-        if kind == START:
-            self._start = (offset, length)
-        elif kind == CHECKPOINT:
-            self._checkpoint = (offset, length)
-        elif kind == STOP:
-            self._stop = (offset, length)
-
     def _forget_session(self):
-        self._start = self._checkpoint = self._stop = None
         try:
-            self._remove(_SESSION)
+            self._io(self._session.remove)
         except JournalError:
             pass  # a session with a record is known for closed by its number
 
@@ -346,29 +277,26 @@ class Journal:
         """Appends frames (kind, parts) and the state, which tells of them already; `before`: the
         state without them, for a new segment's head."""
         state = self._state()
-        size = 12 + len(state)
+        size = OVERHEAD + len(state)
         for _, parts in frames:
-            size += 12
-            for part in parts:
-                size += len(part)
+            size += OVERHEAD + size_of(parts)
         chunks = []
         number = self._last_number
         sequence = self._sequence
-        rolls = not self._segments or self._used + size > self._segment_bytes
+        rolls = self._used + size > self._segment_bytes
         if rolls:
             number += 1
             head = before[:_FIXED_BYTES] + bytes((len(self._header),)) + self._header
             head += before[_FIXED_BYTES + 1 :]
             chunks = encode(HEAD, sequence, head) + encode(HEAD, sequence + 1, head)
             sequence += 2
-            size += 2 * (12 + len(head))
+            size += 2 * (OVERHEAD + len(head))
         for kind, parts in frames:
             chunks += encode(kind, sequence, *parts)
             sequence += 1
         chunks += encode(STATE, sequence, state)
         sequence += 1
-        self._commit("r%06x" % number, chunks, True, sequence)
-        if self._sequence != sequence:  # not read again in between
+        if self._commit("r%06x" % number, chunks):
             if rolls:
                 self._last_number = number
                 self._segments.append(number)
@@ -376,20 +304,24 @@ class Journal:
                 self._used = 0
             self._used += size
             self._sequence = sequence
-        self._unsaved = 0
+            self._unsaved = 0
+            self._broken = False
+        elif self._sequence != sequence:
+            raise JournalError("the journal cannot be written")
 
-    def _commit(self, name, chunks, of_records, expected):
+    def _commit(self, name, chunks):
+        """Appends. False when that failed: then flash was asked what of it is durable all the
+        same, and what it said holds."""
         self._pct = None
         try:
             self._store.append(name, *chunks)
+            return True
         except OSError as e:
-            # It may be durable all the same: flash is asked, and what it says holds.
             self._broken = True
             self._check()
-            if (self._sequence if of_records else self._session_sequence) != expected:
-                if e.args and e.args[0] == 28:  # ENOSPC
-                    raise JournalFull("no room in the journal")
-                raise JournalError("the journal cannot be written: %s" % e)
+            if e.args[0] == 28:  # ENOSPC: nothing was written
+                raise JournalFull("no room in the journal")
+        return False
 
     # -- what is known ------------------------------------------------------------------------
 
@@ -400,7 +332,7 @@ class Journal:
         return (
             self._next_seq,
             hexlify(self._prev).decode(),
-            self._session_pagination if self._start else self._pagination,
+            self._session.pagination if self._session.is_open() else self._pagination,
         )
 
     def boots(self):
@@ -414,7 +346,7 @@ class Journal:
     def room(self, n_bytes=_WORST_SESSION_BYTES):
         """Whether `n_bytes` (default: the worst session) fit without touching the reserve."""
         self._check()
-        return self._guard(self._store.free_bytes) - self._reserve_bytes >= n_bytes
+        return self._io(self._store.free_bytes) - self._reserve_bytes >= n_bytes
 
     room_for_session = room
 
@@ -422,7 +354,7 @@ class Journal:
         """Percentage used of what the journal can have."""
         self._check()
         if self._pct is None:
-            self._pct = self._guard(self._measure_pct)
+            self._pct = self._io(self._measure_pct)
         return self._pct
 
     def _measure_pct(self):
@@ -439,7 +371,7 @@ class Journal:
         buffer = bytearray(512)
         names = ["r%06x" % self._segments[i] for i in range(0, len(self._segments), 2)]
         try:
-            names += (_SESSION, _ASIDE)
+            names += (session_log.NAME, _ASIDE)
             for name in names:
                 for offset, kind, sequence, length in self._frames(name):
                     if length > len(buffer):
@@ -453,6 +385,10 @@ class Journal:
     # -- records that wait --------------------------------------------------------------------
 
     def next_waiting(self, seq):
+        self._check()
+        return self._next_waiting(seq)
+
+    def _next_waiting(self, seq):
         """The first seq from `seq` on that is not done; None when there is none."""
         seq = max(seq, self._base)
         while seq < self._next_seq:
@@ -464,11 +400,15 @@ class Journal:
     def load(self, seq):
         """(record id, published JWS) of a waiting record; None when flash has lost it."""
         self._check()
-        return self._guard(lambda: self._load_record(seq))
+        return self._io(self._load_record, seq)
 
     def _load_record(self, seq):
+        self._reader.unreadable = False
         place = self._find(seq)
         if place is None:
+            if self._reader.unreadable:
+                raise OSError(5)  # it may be there
+            self._note("record", seq)
             return None
         name, offset, length = place
         payload = self._reader.payload(name, offset, length)
@@ -508,7 +448,7 @@ class Journal:
         self._check()
         if self._unsaved:
             self._append_records([], self._state())
-        self._guard(self._drop)
+        self._io(self._drop)
 
     def unsaved(self):
         """How many done() are not durable yet."""
@@ -518,7 +458,7 @@ class Journal:
         i = 0
         while i + 2 < len(self._segments):
             end = self._segments[i + 3]
-            first = self.next_waiting(self._segments[i + 1])
+            first = self._next_waiting(self._segments[i + 1])
             if first is None or first >= end:
                 self._store.remove("r%06x" % self._segments[i])
                 self._segments = self._segments[:i] + self._segments[i + 2 :]
@@ -529,21 +469,15 @@ class Journal:
     def set_aside(self, seq, reason):
         """Moves a record that can never be delivered into the log `aside`, durably."""
         self._check()
-        if not self._guard(lambda: self._is_aside(seq)):
-            found = self._guard(lambda: self._load_record(seq))
+        if not self._io(self._is_aside, seq):
+            found = None if reason == LOST else self._io(self._load_record, seq)
             payload = [struct.pack("<IB", seq, len(reason[:80])), reason[:80].encode()]
             if found:
                 payload.append(found[1])
-            # Appended behind whatever is there: its sequence is the record's seq.
-            self._commit_aside(encode(ASIDE, seq, *payload))
+            if not self._commit(_ASIDE, encode(ASIDE, seq, *payload)):
+                raise JournalError("the journal cannot be written")
         self.done(seq)
         self.save()
-
-    def _commit_aside(self, chunks):
-        try:
-            self._store.append(_ASIDE, *chunks)
-        except OSError as e:
-            raise JournalError("the journal cannot be written: %s" % e)
 
     def _is_aside(self, seq):
         for _, _, sequence, _ in self._frames(_ASIDE):
@@ -553,10 +487,10 @@ class Journal:
 
     def aside(self):
         """Yields (seq, reason, JWS or None) of the records set aside."""
-        for offset, _, seq, length in self._frames(_ASIDE):
-            payload = self._reader.payload(_ASIDE, offset, length)
-            n = 5 + payload[4]
-            yield seq, str(payload[5:n], "ascii"), bytes(payload[n:]) or None
+        for _, kind, payload in self.replay():
+            if kind == ASIDE:
+                seq, n = struct.unpack_from("<IB", payload)
+                yield seq, str(bytes(payload[5 : 5 + n]), "ascii"), bytes(payload[5 + n :]) or None
 
     # -- finding ------------------------------------------------------------------------------
 
@@ -581,7 +515,7 @@ class Journal:
         number = self._segments[at]
         name = "r%06x" % number
         seq_bytes = bytearray(4)
-        for offset, kind, _, length in self._reader.scan(name, start):
+        for offset, kind, _, length in self._reader.scan(name, start, True):
             if kind == RECORD:
                 self._store.read_at(name, offset + 8, seq_bytes)
                 found = struct.unpack("<I", seq_bytes)[0]
@@ -601,22 +535,18 @@ class Journal:
         return self._header  # both heads are damaged: the key's, unless it was changed since
 
     def _frames(self, name):
-        if name in self._guard(self._store.names):
+        if name in self._store.names():
             yield from self._reader.scan(name)
 
     # -- failing flash ------------------------------------------------------------------------
 
-    def _remove(self, name):
-        if name in self._guard(self._store.names):
-            self._guard(lambda: self._store.remove(name))
-
     def _check(self):
         if self._broken:
-            self._guard(self._load)
+            self._io(self._load)
 
-    def _guard(self, job):
+    def _io(self, job, *args):
         try:
-            return job()
+            return job(*args)
         except OSError as e:
             self._broken = True
             raise JournalError("the journal cannot be read: %s" % e)

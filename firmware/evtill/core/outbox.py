@@ -42,17 +42,14 @@ class Window:
         for entry in self._flight:
             if now_ms >= entry[_DUE]:
                 if entry[_SENT] < _TRIES:
-                    return self._loaded(entry)
-                self._flight.remove(entry)
-                if self._lap_ms is None:
-                    self._lap_ms = now_ms + _RESEND_MAX_MS
+                    return self._loaded(entry, now_ms)
+                self._flight.remove(entry)  # parked
                 break
         if len(self._flight) >= window:
             return None
         seq = self._log.next_waiting(self._cursor)
-        if seq is None and self._lap_ms is not None and now_ms >= self._lap_ms:
-            self._lap_ms = None
-            seq = self._log.next_waiting(0)
+        if seq is None:
+            seq = self._next_lap(now_ms)
         while seq is not None and self._in_flight(seq):
             seq = self._log.next_waiting(seq + 1)
         if seq is None:
@@ -60,7 +57,18 @@ class Window:
         entry = [seq, None, None, now_ms, 0]
         self._flight.append(entry)
         self._cursor = seq + 1
-        return self._loaded(entry)
+        return self._loaded(entry, now_ms)
+
+    def _next_lap(self, now_ms):
+        """The first that waits, once the lap over those that are parked is due."""
+        if self._log.waiting() == len(self._flight):
+            self._lap_ms = None
+        elif self._lap_ms is None:
+            self._lap_ms = now_ms + _RESEND_MAX_MS
+        elif now_ms >= self._lap_ms:
+            self._lap_ms = None
+            return self._log.next_waiting(0)
+        return None
 
     def _in_flight(self, seq):
         for entry in self._flight:
@@ -68,11 +76,15 @@ class Window:
                 return True
         return False
 
-    def _loaded(self, entry):
-        found = self._log.load(entry[_SEQ])
+    def _loaded(self, entry, now_ms):
+        try:
+            found = self._log.load(entry[_SEQ])
+        except JournalError:
+            self._count(entry, now_ms)  # others first
+            raise
         if found is None:
-            self._log.set_aside(entry[_SEQ], "lost")
             self._flight.remove(entry)
+            self._log.set_aside(entry[_SEQ], "lost")
             self.refused.append(("#%d" % entry[_SEQ], "lost"))
         elif entry[_ID] is None:
             entry[_ID] = found[0]
@@ -83,8 +95,11 @@ class Window:
         """What next_to_send() gave last was handed to the link: it is overdue some time later."""
         for entry in self._flight:
             if entry[_ID] == record_id and now_ms >= entry[_DUE]:
-                entry[_DUE] = now_ms + min(self._resend_ms << entry[_SENT], _RESEND_MAX_MS)
-                entry[_SENT] += 1
+                self._count(entry, now_ms)
+
+    def _count(self, entry, now_ms):
+        entry[_DUE] = now_ms + min(self._resend_ms << entry[_SENT], _RESEND_MAX_MS)
+        entry[_SENT] += 1
 
     def resend_all(self):
         """After a new connection: all that is in flight is overdue, in order."""
@@ -130,7 +145,8 @@ class Window:
 class Outbox(Window):
     """The signed records of a journal."""
 
-    def put(self, record_id, jws):
-        """Queues a signed record, durably; the journal's open session is closed by it. Returns its
-        seq. Raises JournalError: then it is not queued, and the session is still open."""
-        return self._log.put_record(record_id, jws)
+    def put(self, record_id, jws, closes=True):
+        """Queues a signed record, durably; the journal's open session is closed by it, unless
+        `closes` is False (an amendment). Returns its seq. Raises JournalError: then it is not
+        queued, and the session is still open."""
+        return self._log.put_record(record_id, jws, closes)
