@@ -91,7 +91,11 @@ class Proxy:
         self._started.set()
         await self._stopping.wait()
         server.close()
-        self._cut_all()
+        tasks = [pair.task for pair in self._pairs]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=5)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -109,8 +113,10 @@ class Proxy:
             up = self._relay(reader, far_writer, self._up, pair)
             down = self._relay(far_reader, writer, _PubackFilter(self).down, pair)
             await asyncio.gather(up, down)
-        except OSError:
-            pass  # refused, or reset by one side: the other side is cut below
+        except (OSError, asyncio.CancelledError):
+            # Refused, or reset by one side: the other is cut below. Cancelled: by stop() alone,
+            # and asyncio's streams complain of handlers that end so.
+            pass
         finally:
             pair.cut()
             self._pairs.discard(pair)
@@ -190,6 +196,7 @@ class _Pair:
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self.writers = [writer]
+        self.task: asyncio.Task[None] = asyncio.current_task()  # type: ignore[assignment]
         self.doomed = False
 
     def end(self) -> None:

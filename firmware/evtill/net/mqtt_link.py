@@ -65,7 +65,7 @@ class MqttLink(MQTTClient):
     publish = subscribe = wait_msg = check_msg = ping = None
 
     def __init__(self, worker, client_id, server, port=0, user=None, password=None, keepalive=60,
-                 ssl=None, subscriptions=(), rx_bytes=2048, tx_bytes=4096, window=8):  # fmt: skip
+                 ssl=None, subscriptions=(), rx_bytes=2048, tx_bytes=4096, window=12):  # fmt: skip
         MQTTClient.__init__(self, client_id, server, port, user, password, keepalive)
         if ssl and not port:
             self.port = 8883
