@@ -20,8 +20,10 @@ from host_tests.core.crypto.common import (
     vectors,
 )
 
-SOAK = os.environ.get("EVTILL_SOAK") == "1"
-CROSS_CHECKS = 2000 if SOAK else 200
+SOAK = [
+    pytest.mark.soak,
+    pytest.mark.skipif(os.environ.get("EVTILL_SOAK") != "1", reason="EVTILL_SOAK=1 runs it"),
+]
 rng = random.Random(5)
 
 
@@ -89,8 +91,9 @@ def test_wycheproof():
     assert done == 484
 
 
-def test_random_cross_checks_with_cryptography_both_ways():
-    for _ in range(CROSS_CHECKS):
+@pytest.mark.parametrize("times", [200, pytest.param(2000, marks=SOAK)])
+def test_random_cross_checks_with_cryptography_both_ways(times):
+    for _ in range(times):
         d = rng.getrandbits(rng.choice((256, 256, 256, 248, 128, 8))) % (N - 1) + 1
         key, q, digest = reference_key(d), reference_point(d), rng.randbytes(32)
         assert p256.public_key(d, rng.randrange(1, P)) == q
