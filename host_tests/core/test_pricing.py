@@ -326,6 +326,18 @@ def test_a_tariff_that_flaps_keeps_a_bounded_number_of_periods():
     assert sum(d["excl_minor"] for d in lines) == bill["excl_minor"] == 350
 
 
+def test_two_months_at_the_plug():
+    table = tariff(({"start_time": "08:00", "end_time": "10:00"}, component("PARKING_TIME", 1)))
+    start = ms("2026-06-01T00:00")
+    pricer = Pricer(table, start, 0)
+    for day in range(61):
+        pricer.sample(start + day * 24 * HOUR, 0, False)
+    pricer.finish(start + 61 * 24 * HOUR, 0)
+    assert pricer.flags == 0
+    assert pricer.bill()["excl_minor"] == 61 * 200
+    assert session(table, start, (61 * 24 * HOUR, 0, False))["excl_minor"] == 61 * 200
+
+
 def test_a_late_clock_moves_the_start():
     table = tariff(({}, component("ENERGY", 1)))
     pricer = Pricer(table, 5000, 0)

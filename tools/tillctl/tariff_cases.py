@@ -207,6 +207,8 @@ def price(lines: Iterable[str], on: str = "cpython") -> Iterator[dict]:
             slots.append({})
         except EvtillError as e:
             slots.append({"name": name, "error": str(e)})
+        except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as e:
+            slots.append({"name": name, "error": f"case: not of the documented shape: {e}"})
     if on == "cpython":
         results: Iterator[dict] = (tariff_runner.attempt(j) for j in jobs)
     else:

@@ -30,9 +30,11 @@ _small = array("i", [0])
 
 
 def _narrow(n):
-    """`n`, or the largest small integer if that is less: arithmetic on Unix milliseconds gives
-    MicroPython a big one, however small it is."""
-    _small[0] = min(n, -_PAST)
+    """`n`, as a small integer where it fits: from Unix milliseconds MicroPython's arithmetic gets
+    a big one, however small its value is."""
+    if not _PAST < n < -_PAST:
+        return n
+    _small[0] = n
     return _small[0]
 
 
@@ -72,9 +74,8 @@ class Pricer:
 
     def sample(self, unix_ms, register_wh, charging, power_w=None, current_ma=None):
         """A meter reading; state, power and current hold from it until the next sample."""
-        _small[0] = unix_ms - self.start_ms  # a small integer, whatever the operands were
         self.tick(
-            _small[0],
+            _narrow(unix_ms - self.start_ms),
             register_wh - self.register_wh,
             CHARGING if charging else IDLE,
             UNKNOWN if power_w is None else 1000 * power_w,
