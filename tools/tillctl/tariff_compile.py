@@ -73,7 +73,7 @@ def _read_ocpi(source: dict) -> Model:
     if source.get("tax_included", "NO") != "NO":
         raise TariffError("tariff: prices that include VAT (tax_included) are not OCPI 2.2.1")
     model.kind = source.get("type") or ""
-    if model.kind not in tariff.KINDS:
+    if not isinstance(model.kind, str) or model.kind not in tariff.KINDS:
         raise TariffError(f"tariff: unknown type {model.kind!r}")
     if source.get("start_date_time") is not None:
         model.valid_from_s = unix_ms(source["start_date_time"], "start_date_time") // 1000
@@ -128,7 +128,7 @@ def _component(component: Any, where: str) -> tuple[str, Rate, str]:
     if not isinstance(component, dict):
         raise TariffError(f"tariff: {where} is not an object")
     kind = component.get("type")
-    if kind not in _DIMENSIONS:
+    if not isinstance(kind, str) or kind not in _DIMENSIONS:
         raise TariffError(f"tariff: {where}: unknown component type {kind!r}")
     for key in component:
         if key not in ("type", "price", "vat", "step_size"):

@@ -79,8 +79,9 @@ class Model:
 
     def add(self, dimension: int, condition: Condition, rate: Rate) -> None:
         """Appends a rule, unless one that always applies goes before it."""
-        if all(c != ALWAYS for c, _ in self.rules[dimension]):
-            self.rules[dimension].append((condition, rate))
+        rules = self.rules[dimension]
+        if not rules or rules[-1][0] != ALWAYS:
+            rules.append((condition, rate))
 
     @property
     def needs_clock(self) -> bool:

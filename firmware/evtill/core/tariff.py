@@ -315,7 +315,8 @@ class Tariff:
             holds = holds and days > 0
         if mask & 8:
             m.wait(_DAY_S - second)
-            holds = holds and c.u() >> (m.day + 3) % 7 & 1  # 1970-01-01 was a Thursday
+            days = c.u()
+            holds = holds and days >> (m.day + 3) % 7 & 1  # 1970-01-01 was a Thursday
         return holds
 
 
