@@ -4,6 +4,7 @@ A record holds each period's start (in seconds) and priced volumes (exact), not 
 between them. So: the rates in force at each period's start are looked up in the tariff, and the
 recorded volumes at these rates go through core.bill: steps, VAT, clamps, rounding and shares."""
 
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -149,8 +150,7 @@ class _Finder:
             if guess in tried:
                 continue
             tried.add(guess)
-            for state in (RESERVED, EXPIRED) if self._state == RESERVED else (self._state,):
-                moment = self._moment(guess, state)
+            for moment in self._moments(guess):
                 at = self._tariff.find(dimension, moment)
                 price = (0, None) if at < 0 else self._tariff.rate(at)[:2]
                 if first is None:
@@ -165,12 +165,15 @@ class _Finder:
             f"{_price_text(*wanted)} in the record"
         )
 
-    def _moment(self, guess: tuple[int, int, int, int], state: int) -> Moment:
-        moment = Moment()
-        moment.expired = state == EXPIRED
-        moment.low = moment.high = [self._known[0], self._known[1], *guess]
-        self._tariff.place(moment, self._start_s)
-        return moment
+    def _moments(self, guess: tuple[int, int, int, int]) -> Iterator[Moment]:
+        """What the period's start may have been: a record says its second only."""
+        for state in (RESERVED, EXPIRED) if self._state == RESERVED else (self._state,):
+            for seconds in (self._known[1], max(0, self._known[1] - 1)):
+                moment = Moment()
+                moment.expired = state == EXPIRED
+                moment.low = moment.high = [self._known[0], seconds, *guess]
+                self._tariff.place(moment, self._start_s)
+                yield moment
 
 
 def _neighbours(

@@ -73,7 +73,9 @@ def parse_ocmf(text):
     if len(parts) != 3 or parts[0] != "OCMF":
         raise RecordError("ocmf: not OCMF|{...}|{...}")
     body = parts[1].encode()
-    found = _object(body, _PAYLOAD_MAX, _register)
+    found = _object(body, _PAYLOAD_MAX, float)
+    # No parser reads a decimal exactly everywhere. Within a string the quotes would be escaped.
+    literals = parts[1].split('"RV":')[1:]
     seal = _object(parts[2].encode(), 512)
     if sorted(seal) != ["SA", "SD"] or seal["SA"] != "ECDSA-secp256r1-SHA256":
         raise RecordError("ocmf: signature section: want SA ECDSA-secp256r1-SHA256 and SD")
@@ -85,11 +87,13 @@ def parse_ocmf(text):
         if key in found:
             spec[key] = (_is_text, 1, 64)
     _fields(found, "", spec)
+    if len(literals) != 2:
+        raise RecordError("ocmf: RV does not stand once in each reading")
     if [reading["TX"] for reading in found["RD"]][:1] != ["B"]:
         raise RecordError("ocmf: the first reading is not the begin (TX B)")
-    for reading in found["RD"]:
+    for reading, literal in zip(found["RD"], literals):
         reading["unix_s"] = _ocmf_time(reading["TM"])
-        reading["wh"] = reading["RV"]
+        reading["wh"] = _register(literal.split(",")[0])
     return body, found, bytes([int(sd[i : i + 2], 16) for i in range(0, len(sd), 2)])
 
 
@@ -271,6 +275,10 @@ def _is_pagination(value):
     )  # fmt: skip
 
 
+def _is_decimal(value):
+    return isinstance(value, float)
+
+
 def _is_exactly(value, wanted):
     return value == wanted
 
@@ -284,7 +292,7 @@ _WANTED = {
     _is_periods: "a list of at most 200", _is_dimensions: "a list of at most 20",
     _is_readings: "a list of two readings", _is_flags: "a list of at most 4",
     _is_true_or_false: "true or false",
-    _is_pagination: "T and a number", _is_exactly: "as wanted",
+    _is_decimal: "a decimal number", _is_pagination: "T and a number", _is_exactly: "as wanted",
 }  # fmt: skip
 
 _MINOR = (_is_int, -_MAX, _MAX)
@@ -315,12 +323,13 @@ _RECORD = {
     "currency": (_is_upper, 3), "charging_periods": (_is_periods,),
     "total_energy_wh": (_is_int,), "total_time_ms": (_is_int,), "total_parking_time_ms": (_is_int,),
     "total_cost": {"excl_minor": _MINOR, "incl_minor": _MINOR, "exact_excl": (_is_exact,)},
-    "stop_reason": (_is_one_of, record.STOP_REASONS), "flags": (_is_set_of, record.FLAGS),
+    "stop_reason": (_is_one_of, record.STOP_REASONS.split()),
+    "flags": (_is_set_of, record.FLAGS.split()),
     "amends": (_is_text_or_null, 3, 36), "ocmf": (_is_text, 16, 4096),
 }  # fmt: skip
 _READING = {
     "TM": (_is_text, 30, 30), "TX": (_is_one_of, ("B", "E", "L", "R", "A", "P")),
-    "RV": (_is_int,), "RI": (_is_exactly, "01-00:B0.08.00*FF"), "RU": (_is_exactly, "kWh"),
+    "RV": (_is_decimal,), "RI": (_is_exactly, "01-00:B0.08.00*FF"), "RU": (_is_exactly, "kWh"),
     "RT": (_is_one_of, ("AC", "DC")), "EF": (_is_exactly, ""), "ST": (_is_exactly, "G"),
 }  # fmt: skip
 _OCMF = {
