@@ -3,6 +3,7 @@
 import random
 
 import pytest
+
 from evtill.core.frames import OVERHEAD, PAYLOAD_MAX, FrameReader, encode
 from host_tests.fakes.store import Store
 

@@ -6,13 +6,8 @@ BLOCK = 4096
 NOTHING, HALF, GARBLED = range(3)
 
 
-class PowerCut(Exception):
-    """The block device is dead. Also raised, as EIO, to LittleFS."""
-
-
 class Flash:
-    """blocks: of 4 KiB. cut_at: the how-manieth program or erase from now on fails, after doing
-    `cut_how` of itself; from then on nothing works until power()."""
+    """blocks: of 4 KiB."""
 
     def __init__(self, blocks, data=None):
         self.blocks = blocks
@@ -23,15 +18,17 @@ class Flash:
         self.left = -1
         self.how = NOTHING
 
+    def after_power_cut(self):
+        """The same flash for the next life. Files that the last one left open stay with the dead
+        one: their finalisers must not write."""
+        self.dead = True
+        return Flash(self.blocks, self.data)
+
     def cut(self, left, how):
-        """The power goes at the program or erase that comes after `left` others."""
+        """The power goes at the program or erase that comes after `left` others, when that has
+        done `how` of its work: from then on nothing works."""
         self.left = left
         self.how = how
-        self.dead = False
-
-    def power(self):
-        self.left = -1
-        self.dead = False
 
     def readblocks(self, block, buf, offset=0):
         if self.dead:

@@ -58,6 +58,7 @@ class _Ring:
             self.dropped += 1
             return False
         event_id = event_id.encode()
+        dropped = self.dropped
         try:
             if self._broken:
                 self._load()
@@ -68,7 +69,7 @@ class _Ring:
             )
         except OSError:
             self._broken = True  # what is in flash is read again before the next
-            self.dropped += 1
+            self.dropped = dropped + 1
             return False
         return True
 
@@ -112,6 +113,7 @@ class _Ring:
         """The newer file is the one whose last state is the later one."""
         latest = -1
         dropped = self.dropped
+        self._next = self._base = self._mask = 0
         for i, name in enumerate(_NAMES):
             if name not in self._store.names():
                 continue

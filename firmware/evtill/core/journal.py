@@ -41,6 +41,7 @@ _WORST_SESSION_BYTES = 16384
 # version, next seq, next pagination, boots, last session with a record, first seq not done, prev
 _FIXED = "<BIIIII32s"
 _FIXED_BYTES = 53
+_HEADS = 2 * (OVERHEAD + _FIXED_BYTES + 1)
 _RECORD = "<IIIBB"  # seq, session that it closes (0: none), next pagination, form, id's length
 _RECORD_BYTES = 14
 _DAMAGE_MAX = 8
@@ -122,20 +123,23 @@ class Journal:
             if kind is not None:  # of a segment that is all garbage nothing is used, nor removed
                 self._segments.append(number)
                 self._segments.append(first)
-        if numbers and whole < 0:
+        # A first segment shorter than its two heads was torn while it was made.
+        if whole < 0 and numbers and (numbers != [1] or self._store.size("r000001") >= _HEADS):
             raise JournalError("no segment of the journal can be read")
         last_record = None
         for at in range(max(whole, 0), len(self._segments), 2):
             last_record = self._read_segment("r%06x" % self._segments[at], at == whole)
-        if not numbers or self._segments[-2] != numbers[-1]:
+        if not self._segments or self._segments[-2] != numbers[-1]:
             self._used = self._segment_bytes
         if last_record:
             self._prev = sha256(self._load_record(last_record)[1]).digest()
 
     def _first_of(self, name):
         """(kind of the first whole frame, first seq that the segment may hold)."""
-        for offset, kind, _, length in self._reader.scan(name):
+        for offset, kind, sequence, length in self._reader.scan(name):
             payload = self._reader.payload(name, offset, length)
+            if offset:
+                self._note("frame", sequence - 1)
             if kind == HEAD or kind == STATE:
                 self._check_version(payload)
                 return kind, struct.unpack_from("<I", payload, 1)[0]

@@ -39,10 +39,20 @@ class Window:
     def next_to_send(self, now_ms, window=4):
         """(record id, payload bytes) to publish now and to report as sent(); None when there is
         nothing to send. At most `window` are in flight. Raises JournalError."""
+        while True:
+            entry = self._pick(now_ms, window)
+            if entry is None:
+                return None
+            found = self._loaded(entry, now_ms)
+            if found is not None:
+                return found
+
+    def _pick(self, now_ms, window):
+        """The entry of what is overdue or else next; None when there is nothing to send."""
         for entry in self._flight:
             if now_ms >= entry[_DUE]:
                 if entry[_SENT] < _TRIES:
-                    return self._loaded(entry, now_ms)
+                    return entry
                 self._flight.remove(entry)  # parked
                 break
         if len(self._flight) >= window:
@@ -57,7 +67,7 @@ class Window:
         entry = [seq, None, None, now_ms, 0]
         self._flight.append(entry)
         self._cursor = seq + 1
-        return self._loaded(entry, now_ms)
+        return entry
 
     def _next_lap(self, now_ms):
         """The first that waits, once the lap over those that are parked is due."""

@@ -1,0 +1,131 @@
+"""The events' ring: bounded, rate-limited, and honest about what it dropped."""
+
+import random
+
+from evtill.core.event_ring import EventRing
+from host_tests.fakes import records
+from host_tests.fakes.store import Store
+
+SLOW_MS = 6_000
+
+
+def put(ring: EventRing, n: int, now_ms: int, size: int = 100) -> bool:
+    return ring.put(f"e{n}", b"%d " % n + b"x" * size, now_ms)
+
+
+def drain(ring: EventRing) -> list[str]:
+    got = []
+    while (item := ring.next_to_send(0)) is not None:
+        ring.sent(item[0], 0)
+        assert ring.confirm(item[0], records.sha256(item[1]))
+        got.append(item[0])
+    return got
+
+
+def test_events_go_out_in_order_and_survive_a_boot() -> None:
+    store = Store()
+    ring = EventRing(store)
+    for n in range(10):
+        assert put(ring, n, 0)
+    ring = EventRing(store)
+    assert ring.waiting() == 10
+    item = ring.next_to_send(0)
+    assert item == ("e0", b"0 " + b"x" * 100)
+    assert drain(ring) == [f"e{n}" for n in range(10)]
+    ring = EventRing(store)
+    assert (ring.waiting(), ring.dropped()) == (0, 0)
+    assert put(ring, 10, 0)
+    assert drain(ring) == ["e10"]
+
+
+def test_fifty_a_minute_are_limited_and_counted() -> None:
+    store = Store()
+    ring = EventRing(store)
+    kept = sum(put(ring, n, n * 1200) for n in range(50 * 60))
+    assert 10 * 60 <= kept <= 10 * 60 + 20
+    assert ring.dropped() == 50 * 60 - ring.waiting()
+    assert EventRing(store).waiting() == ring.waiting()
+
+
+def test_the_ring_never_outgrows_its_room_and_drops_the_oldest() -> None:
+    store = Store()
+    ring = EventRing(store)
+    rng = random.Random(3)
+    for n in range(1500):
+        assert put(ring, n, n * SLOW_MS, rng.randrange(60, 300))
+        assert sum(map(len, store.files.values())) <= 2 * 12288
+        assert ring.dropped() + ring.waiting() == n + 1
+        if n % 100 == 0:
+            dropped = ring.dropped()
+            ring = EventRing(store)
+            assert ring.dropped() == dropped
+    got = drain(ring)
+    assert got == [f"e{n}" for n in range(1500 - len(got), 1500)]
+    assert len(got) > 50
+
+
+def test_acknowledged_events_are_not_counted_as_dropped() -> None:
+    ring = EventRing(Store())
+    for n in range(600):
+        put(ring, n, n * SLOW_MS, 200)
+        assert drain(ring) == [f"e{n}"]
+    assert ring.dropped() == 0
+
+
+def test_a_wrong_acknowledgement_changes_nothing_and_a_refused_event_is_dropped() -> None:
+    ring = EventRing(Store())
+    put(ring, 1, 0)
+    item = ring.next_to_send(0)
+    assert item is not None
+    assert not ring.confirm("e1", "0" * 64)
+    assert not ring.confirm("e2", records.sha256(item[1]))
+    assert ring.waiting() == 1
+    assert ring.refuse("e1", records.sha256(item[1]), "no")
+    assert (ring.waiting(), ring.dropped()) == (0, 1)
+
+
+def test_any_flipped_bit_costs_at_most_one_event() -> None:
+    store = Store()
+    ring = EventRing(store)
+    for n in range(6):
+        put(ring, n, 0, 20)
+    rng = random.Random(2)
+    bits = store.size("e0") * 8
+    for bit in rng.sample(range(bits), 400):
+        damaged = store.copy()
+        damaged.files["e0"][bit // 8] ^= 1 << bit % 8
+        found = EventRing(damaged)
+        got = []
+        for _ in range(8):
+            got += drain(found)
+        assert len(got) >= 5 and set(got) <= {f"e{n}" for n in range(6)}
+        assert found.waiting() == 0
+        assert put(found, 6, 0)
+        assert drain(found) == ["e6"]
+
+
+def test_failing_flash_drops_and_counts_and_never_raises() -> None:
+    for torn in (0, 20, 150, 1000):
+        for at in range(12):
+            store = Store()
+            store.fail_at = at
+            store.torn = torn
+            ring = EventRing(store, half_bytes=700)
+            kept = [put(ring, n, 0) for n in range(14)]
+            assert kept.count(False) <= 1
+            assert ring.dropped() + ring.waiting() in (14, 15)
+            ring = EventRing(store, half_bytes=700)
+            assert put(ring, 14, 0)
+            assert drain(ring)[-1] == "e14"
+
+
+def test_a_ring_that_cannot_be_read_comes_back() -> None:
+    store = Store()
+    put(EventRing(store), 1, 0)
+    store.read_fails = True
+    ring = EventRing(store)
+    assert not put(ring, 2, 0)
+    assert ring.dropped() == 1
+    store.read_fails = False
+    assert put(ring, 3, 0)
+    assert drain(ring) == ["e1", "e3"]
