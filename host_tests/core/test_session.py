@@ -77,7 +77,7 @@ def test_an_authorisation_expires_and_can_be_cancelled():
         assert state == INITIAL
 
 
-@pytest.mark.parametrize("reason", record.STOP_REASONS)
+@pytest.mark.parametrize("reason", record.STOP_REASONS.split())
 def test_every_stop_reason_ends_a_running_session_once(reason):
     state, effects = play(*CHARGING, ("stop", reason), ("stop", "Local"), ("tap", A), "unplugged")
     assert [e for e in effects if e[0] == "stop"] == [("stop", reason)]
@@ -95,10 +95,10 @@ def test_every_event_in_every_state_leads_to_a_state():
         if state in seen:
             continue
         seen.add(state)
-        for event in EVENTS:
+        for event in EVENTS.split():
             for detail in details.get(event, (None,)):
                 after, effects = step(state, event, detail)
-                assert after[0] in STATES
+                assert after[0] in STATES.split()
                 assert (after[1] is None) == (after[0] in ("available", "faulted", "unavailable"))
                 names = [name for name, _ in effects]
                 if "start" in names:
@@ -109,7 +109,7 @@ def test_every_event_in_every_state_leads_to_a_state():
                 if state[0] in RUNNING and after[0] not in RUNNING:
                     assert names == ["stop"]
                 frontier.append(after)
-    assert {state[0] for state in seen} == set(STATES)
+    assert {state[0] for state in seen} == set(STATES.split())
 
 
 def test_an_unknown_event_is_our_mistake():

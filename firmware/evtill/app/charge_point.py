@@ -52,6 +52,13 @@ class ChargePoint:
         self._plug_deadline_ms = None
         self._checkpoint_ms = 0
         self._idle_lines = None
+        self._effects = {
+            "authorise": self._authorise, "ask_plug": self._ask_plug, "start": self._start,
+            "stop": self._stop, "say_refused": self._say_refused,
+            "say_cancelled": self._say_cancelled, "say_in_use": self._say_in_use,
+            "say_finished": self._say_finished, "say_fault": self._say_fault,
+            "say_available": self._say_available, "say_unavailable": self._say_unavailable,
+        }  # fmt: skip
 
     # -- events in ----------------------------------------------------------------------------
 
@@ -80,7 +87,7 @@ class ChargePoint:
             self.state, effects = states.step(self.state, event, detail)
             event = None
             for name, argument in effects:
-                outcome = await getattr(self, "_" + name)(argument)
+                outcome = await self._effects[name](argument)
                 if outcome:
                     event, detail = outcome
 

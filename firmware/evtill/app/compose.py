@@ -151,6 +151,8 @@ class App:
     async def run(self):
         """Closes what an earlier boot left open, then runs the tasks for ever."""
         await self._recover()
+        gc.collect()
+        print("evtill: ready, heap %d used, %d free" % (gc.mem_alloc(), gc.mem_free()))
         await self.supervisor.run()
 
     async def _recover(self):

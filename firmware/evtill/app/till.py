@@ -5,6 +5,7 @@ STOP, with the final reading and the priced state, before anything is signed; th
 is published. A boot that finds a START without its RECORD makes it from what is there.
 """
 
+import gc
 import json
 
 from evtill.core import journal as log
@@ -144,6 +145,7 @@ class Till:
 
     def _settle(self, start, stop, pricer):
         """Signs the record of a session whose STOP is durable, and queues it."""
+        gc.collect()
         bill = pricer.bill()
         name = "%s-%d" % (self._config["charger_id"], start["seq"])
         signed = self._ocmf(start, stop, pricer)

@@ -38,7 +38,7 @@ class Uplink:
         link = self._link = MqttLink(
             self._worker, charger, config["broker_host"], config["broker_port"], charger,
             config["mqtt_password"], config["keepalive_s"],
-            subscriptions=(base + "usage/ack", base + "event/ack"),
+            subscriptions=(base + "usage/ack", base + "event/ack"), rx_bytes=1024,
         )  # fmt: skip
         link.set_last_will(base + "status", self._will(), True, 1)
         link.on_message = self._on_message
