@@ -68,9 +68,10 @@ def signatures(p256, folder):
         r, s = p256.sign(d, digest, b"")
         assert r == number(v["r"]) and s in (number(v["s"]), curve.N - number(v["s"]))
     for v in vectors(folder, "cavp_siggen_p256_sha256.jsonl"):
-        e = int.from_bytes(sha(unhexlify(v["msg"])), "big")
-        got = p256._sign_with(number(v["d"]), e, number(v["k"]), 3)
-        assert got == (number(v["r"]), number(v["s"])), v
+        q, digest = p256.public_key(number(v["d"])), sha(unhexlify(v["msg"]))
+        assert q == (number(v["qx"]), number(v["qy"]))
+        assert p256.verify(q, digest, number(v["r"]), number(v["s"])), v
+        assert p256.verify(q, digest, *p256.sign(number(v["d"]), digest, b"entropy"))
     for v in vectors(folder, "cavp_sigver_p256_sha256.jsonl"):
         q = number(v["qx"]), number(v["qy"])
         got = p256.verify(q, sha(unhexlify(v["msg"])), number(v["r"]), number(v["s"]))

@@ -44,11 +44,11 @@ def inverse(x, m):
     u, v, y = 1, 0, m
     while x:
         q, y = divmod(y, x)
-        v -= q * u
+        v -= u if q == 1 else q * u
         if not y:
             return u % m
         q, x = divmod(x, y)
-        u -= q * v
+        u -= v if q == 1 else q * v
     return v % m
 
 
@@ -70,7 +70,7 @@ def walk(steps, point=INFINITY):
                 v = h * h % p
                 w = h * v % p
                 s = x * v % p
-                x = (r * r - w - 2 * s) % p
+                x = (r * r - w - s - s) % p
                 y = (r * (s - x) - y * w) % p
                 zz = v * zz % p
                 zzz = w * zzz % p
@@ -79,12 +79,12 @@ def walk(steps, point=INFINITY):
                 zz = zzz = 0
                 continue
         # Doubles, also where a point is added to itself.
-        u = 2 * y
+        u = y + y
         v = u * u % p
         w = u * v % p
         s = x * v % p
         m = 3 * (x - zz) * (x + zz) % p
-        x = (m * m - 2 * s) % p
+        x = (m * m - s - s) % p
         y = (m * (s - x) - w * y) % p
         zz = v * zz % p
         zzz = w * zzz % p
@@ -153,7 +153,7 @@ class Comb:
         """What walk takes: for each column its points, and None before the next one."""
         # Bits of +1 and -1 make odd numbers only; G's comb has room for 9 bits' worth of N.
         combs = _columns(k + (blind & 0x1FE | ~k & 1) * N, COMBS, TEETH, COLUMNS)
-        left = COLUMNS
+        left, read_at = COLUMNS, self._read_at
         if entries:
             left = _KEY_COLUMNS
             key_columns = _columns(j + (~j & 1) * N, 1, _KEY_TEETH, _KEY_COLUMNS)[0]
@@ -167,7 +167,7 @@ class Comb:
                 for comb in range(COMBS):
                     i = combs[comb][left]
                     at = (i if i & _SIGN else ~i) << 6 & _COMB_MASK | comb << 12
-                    xy = int.from_bytes(self._read_at(at, 64), "big")
+                    xy = int.from_bytes(read_at(at, 64), "big")
                     y = xy & _COORDINATE
                     yield xy >> 256, y if i & _SIGN else P - y
                 if not left:

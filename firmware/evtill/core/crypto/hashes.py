@@ -22,8 +22,10 @@ def hmac_sha256(key, *parts):
     if len(key) > _BLOCK:
         key = sha256(key)
     padded = int.from_bytes(key, "big") << 8 * (_BLOCK - len(key))
-    inner = sha256((padded ^ _IPAD).to_bytes(_BLOCK, "big"), *parts)
-    return sha256((padded ^ _OPAD).to_bytes(_BLOCK, "big"), inner)
+    h = hashlib.sha256((padded ^ _IPAD).to_bytes(_BLOCK, "big"))
+    for part in parts:
+        h.update(part)
+    return sha256((padded ^ _OPAD).to_bytes(_BLOCK, "big"), h.digest())
 
 
 def cmac(encrypt, message):
