@@ -135,9 +135,10 @@ def _receipt(arguments: argparse.Namespace) -> int:
 
     with contextlib.closing(Store(arguments.database)) as store:
         row = store.record(arguments.id)
-    if row is None:
+        charger = store.charger(row.charger) if row else None
+    if row is None or charger is None:
         raise ConfigError(f"no record {arguments.id}")
-    model = receipt.model(row.jws)
+    model = receipt.model(row.jws, PublicKey(charger.public_key_pem))
     print(receipt.html(model) if arguments.html else receipt.text(model), end="")
     return 0
 
