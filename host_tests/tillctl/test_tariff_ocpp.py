@@ -50,7 +50,8 @@ def test_idle_time_has_a_grace_period_of_its_own():
 
 def test_prices_per_minute_have_no_step():
     source = {"tariffId": "m", "currency": "EUR", "chargingTime": {"prices": [
-        {"priceMinute": 0.03, "conditions": {"maxChargingTime": 1800}}, {"priceMinute": 0.06}]}}  # fmt: skip
+        {"priceMinute": 0.03, "conditions": {"maxChargingTime": 1800}},
+        {"priceMinute": 0.06}]}}  # fmt: skip
     pricer = Pricer(table(source), START_MS, 0)
     pricer.sample(START_MS, 0, True)
     pricer.sample(START_MS + 20 * MINUTE, 0, False)

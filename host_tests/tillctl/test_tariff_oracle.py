@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from evtill.core import tariff as table
 from evtill.core.pricing import Pricer
 from host_tests import oracle_tariff
-from tillctl import tariff_cases, tariff_runner
+from tillctl import tariff_cases
+from tillctl.runner import tariff_runner
 
 SOAK = bool(os.environ.get("EVTILL_SOAK"))
 SEED = int(os.environ.get("EVTILL_SEED", "20260302"))

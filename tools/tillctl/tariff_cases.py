@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 from math import lcm
+from pathlib import Path
 from typing import Any
 
 from evtill.core import tariff
@@ -17,7 +18,8 @@ from evtill.core.errors import EvtillError, TariffError
 from evtill.core.pricing import CHARGING, IDLE
 from tillsim import runtime
 
-from . import firmware, tariff_runner
+from . import firmware
+from .runner import tariff_runner
 from .tariff_compile import compile_tariff
 from .tariff_model import unix_ms
 
@@ -26,6 +28,7 @@ MOST_S = 100 * 366 * 86400
 INTERPRETERS = {"micropython32": 32, "micropython64": 64}
 _TIMES = {"TIME": 1, "PARKING_TIME": 2, "RESERVATION_TIME": 3}
 _UNKNOWN = tariff.UNKNOWN
+_RUNNER = Path(tariff_runner.__file__).parent
 
 
 def read(line: str) -> Any:
@@ -218,10 +221,12 @@ def price(lines: Iterable[str], on: str = "cpython") -> Iterator[dict]:
 
 
 def _on_micropython(jobs: list[dict], bits: int) -> Iterator[dict]:
-    tree = firmware.build(firmware.BUILD / "mpy" / "tillctl", firmware.ROOT / "firmware")
-    runner = firmware.ROOT / "tools" / "tillctl" / "tariff_runner.py"
+    tree = firmware.build(
+        firmware.BUILD / "mpy" / "tillctl", firmware.ROOT / "firmware", _RUNNER
+    )
     said = subprocess.run(
-        [*runtime.micropython(bits), "-X", "heapsize=1m", str(runner)],
+        [*runtime.micropython(bits), "-X", "heapsize=1m", "-c",
+         "import tariff_runner; tariff_runner.main()"],
         input="".join(json.dumps(j) + "\n" for j in jobs),
         env={"MICROPYPATH": f"{tree}:.frozen"}, capture_output=True, text=True, check=False,
     )  # fmt: skip

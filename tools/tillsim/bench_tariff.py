@@ -3,8 +3,6 @@
 import json
 import statistics
 import subprocess
-import tempfile
-from pathlib import Path
 
 from tillctl import firmware
 from tillctl.tariff_compile import compile_tariff
@@ -12,6 +10,7 @@ from tillsim import runtime
 
 _CASES = firmware.ROOT / "host_tests" / "vectors" / "tariff_cases"
 _MODULES = ("tariff", "pricing", "bill", "price_words")
+_TREE = firmware.BUILD / "mpy" / "bench-tariff"
 _TICKS = 10000
 _PROGRAM = """
 import gc, time
@@ -56,20 +55,14 @@ def table_sizes(timezone: str = "Europe/Amsterdam") -> list[int]:
 
 def code_sizes() -> dict[str, int]:
     """Bytes of .mpy of each module on the board."""
-    sizes = {}
-    with tempfile.TemporaryDirectory() as scratch:
-        for name in _MODULES:
-            source = firmware.ROOT / "firmware" / "evtill" / "core" / f"{name}.py"
-            output = Path(scratch) / f"{name}.mpy"
-            firmware.compile_file(source, output, f"evtill/core/{name}.py")
-            sizes[name] = output.stat().st_size
-    return sizes
+    folder = firmware.build(_TREE, firmware.ROOT / "firmware") / "evtill" / "core"
+    return {name: (folder / f"{name}.mpy").stat().st_size for name in _MODULES}
 
 
 def ticks(table: bytes, start_ms: int = 1772435645000) -> tuple[int, int, int, int]:
     """On 32-bit MicroPython: heap of tariff and pricer, bytes that 10,000 ticks within a period
     leave behind with the collector off, their microseconds, and bytes of the journalled state."""
-    tree = firmware.build(firmware.BUILD / "mpy" / "tillctl", firmware.ROOT / "firmware")
+    tree = firmware.build(_TREE, firmware.ROOT / "firmware")
     program = _PROGRAM.format(table=table.hex(), start_ms=start_ms, ticks=_TICKS)
     said = subprocess.run(
         [*runtime.micropython(32), "-X", "heapsize=112k", "-c", program],

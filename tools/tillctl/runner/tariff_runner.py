@@ -13,14 +13,17 @@ _NS = 1000000
 
 
 class PeriodPricer(Pricer):
-    """Prices a session that is split already (a CDR): conditions are looked up once a period."""
+    """Prices a session that is split already (a CDR): conditions are looked up once a period.
+
+    It is compiled together with the firmware, which keeps the base's private names in step; its
+    own attributes are public, as a shortened private one might meet another of the base's."""
 
     def __init__(self, tariff, start_unix_ms, context):
         Pricer.__init__(self, tariff, start_unix_ms, 0, 1, context)
         self._moment.high = list(self._moment.low)
-        self._energy_n = 0
-        self._reserved_from = None
-        self._was = None
+        self.energy_n = 0
+        self.reserved_from = None
+        self.was = None
 
     def period(self, start, volumes, lows, highs, expired):
         """Volumes: nWh, ns of charging, of parking, of a reservation (None where the period has
@@ -34,22 +37,22 @@ class PeriodPricer(Pricer):
             if time is not None or (state == CHARGING and not done and parking is None):
                 if state == RESERVED:
                     state = EXPIRED if expired else RESERVED
-                self._part(start, state, time or 0, 0 if state >= RESERVED else energy)
+                self.part(start, state, time or 0, 0 if state >= RESERVED else energy)
                 if state < RESERVED:
                     energy = 0
                 done = True
 
-    def _part(self, start, state, time, energy):
+    def part(self, start, state, time, energy):
         if state >= RESERVED:
-            if self._reserved_from is None:
-                self._reserved_from = start
-            origin, self._origin = self._origin, self._reserved_from
-        if state != IDLE or self._was != IDLE:
+            if self.reserved_from is None:
+                self.reserved_from = start
+            origin, self._origin = self._origin, self.reserved_from
+        if state != IDLE or self.was != IDLE:
             self._mark = start
-        self._was = self._state = state
+        self.was = self._state = state
         self._moment.expired = state == EXPIRED
         self._cut_t = start * _NS
-        self._cut_e = self._energy_n
+        self._cut_e = self.energy_n
         looked = self._looked
         self._period = -1
         self._look()
@@ -57,7 +60,7 @@ class PeriodPricer(Pricer):
             self._origin = origin
             self._looked = looked
         self._settle(self._cut_t + time, self._cut_e + energy)
-        self._energy_n += energy
+        self.energy_n += energy
         if state == CHARGING:
             self._charged += time // _NS
 
@@ -71,7 +74,7 @@ class PeriodPricer(Pricer):
         return bill.itemise(self)  # volumes are settled already
 
     def energy_wh(self):
-        return self._energy_n // 10**9
+        return self.energy_n // 10**9
 
 
 def _price_periods(job, table):
