@@ -225,7 +225,7 @@ def _on_micropython(jobs: list[dict], bits: int) -> Iterator[dict]:
         firmware.BUILD / "mpy" / "tillctl", firmware.ROOT / "firmware", _RUNNER
     )
     said = subprocess.run(
-        [*runtime.micropython(bits), "-X", "heapsize=1m", "-c",
+        [*runtime.micropython(bits), "-X", "heapsize=32m", "-c",
          "import tariff_runner; tariff_runner.main()"],
         input="".join(json.dumps(j) + "\n" for j in jobs),
         env={"MICROPYPATH": f"{tree}:.frozen"}, capture_output=True, text=True, check=False,
