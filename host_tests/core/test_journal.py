@@ -9,6 +9,7 @@ from evtill.core import journal as log
 from evtill.core.errors import JournalError, JournalFull
 from evtill.core.frames import encode
 from evtill.core.journal import Journal
+from evtill.core.journal_reader import aside, replay
 from host_tests.fakes import records
 from host_tests.fakes.store import Store
 
@@ -225,7 +226,7 @@ def test_records_set_aside_are_kept_apart() -> None:
     journal.save()
     journal = Journal(store)
     assert journal.waiting() == 0
-    assert list(journal.aside()) == [
+    assert list(aside(store)) == [
         (seq, f"unknown tariff {seq}", made[seq - 1]) for seq in (7, 14, 21, 28)
     ]
 
@@ -240,12 +241,26 @@ def test_a_changed_key_begins_a_segment() -> None:
 
 
 def test_replay_gives_every_frame() -> None:
-    _, journal, _ = filled(2)
+    store, journal, _ = filled(2)
     journal.append(log.START, b"third")
-    found = [(kind, bytes(payload)) for _, kind, payload in journal.replay()]
+    found = [(kind, bytes(payload)) for _, _, kind, payload in replay(store)]
     kinds = [kind for kind, _ in found]
     assert kinds.count(log.RECORD) == 2
     assert [bytes(p)[8:] for k, p in found if k == log.START] == [b"third", b"third"]
+
+
+def test_a_memo_outlives_its_record() -> None:
+    store = Store()
+    journal = Journal(store, segment_bytes=4000)
+    for seq in range(1, 12):
+        journal.put_record(name(seq), b"any" * 100, memo=b"%d" % (seq * 1000))
+        journal.done(seq)
+        journal.save()
+        journal = Journal(store, segment_bytes=4000)
+        assert journal.memo == b"%d" % (seq * 1000)
+    journal.append(log.BOOT, b"")
+    assert Journal(store).memo == b"11000"
+    assert len(store.files) == 1
 
 
 # -- damage ----------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import pytest
 
 from evtill.core.errors import JournalError
 from evtill.core.journal import Journal
+from evtill.core.journal_reader import aside
 from evtill.core.outbox import Outbox
 from host_tests.fakes import records
 from host_tests.fakes.store import Store
@@ -139,7 +140,7 @@ def test_a_poisoned_record_is_set_aside_and_kept_and_blocks_nobody() -> None:
         assert outbox.confirm(record_id, records.sha256(jws))
     assert outbox.waiting() == 0
     assert outbox.refused == [(name(2), "bad signature"), (name(3), "no id")]
-    assert list(Journal(store).aside()) == [
+    assert list(aside(store)) == [
         (2, "bad signature", made(2)[1]), (3, "no id", made(3)[2]),
     ]  # fmt: skip
 
@@ -174,7 +175,7 @@ def test_a_lost_record_is_reported_and_the_rest_delivered() -> None:
     assert len(got) == 7 and set(got) < set(made(8))
     lost = made(8).index(next(jws for jws in made(8) if jws not in got)) + 1
     assert outbox.refused == [(f"#{lost}", "lost")]
-    assert list(Journal(store).aside()) == [(lost, "lost", None)]
+    assert list(aside(store)) == [(lost, "lost", None)]
 
 
 def test_a_read_error_delays_and_loses_nothing() -> None:

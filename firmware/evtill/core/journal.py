@@ -16,7 +16,7 @@ from array import array
 from binascii import hexlify
 from hashlib import sha256
 
-from evtill.core import packing, session_log
+from evtill.core import packing
 from evtill.core.errors import JournalError, JournalFull
 from evtill.core.frames import OVERHEAD, FrameReader, encode, size_of
 from evtill.core.session_log import CHECKPOINT, START, STOP, SessionLog
@@ -33,7 +33,7 @@ PAGINATION = 6
 ASIDE = 7
 BOOT = 8
 
-_ASIDE = "aside"
+ASIDE_NAME = "aside"
 _SEGMENT_BYTES = 32640  # eight blocks of 4 KiB less what LittleFS keeps in them
 # Of the free flash: the events' ring, LittleFS's copies, the end of the running session.
 _RESERVE_BYTES = 98304
@@ -54,7 +54,8 @@ class Journal:
 
     damage: what was found amiss, as (what, number), at most 8 of them: "torn" bytes at an end that
     were never a whole frame; "frame" or "session" sequence of a frame that is lost; "record" seq;
-    "start" 0 of a session whose start is lost. Whoever reports them removes them."""
+    "start" 0 of a session whose start is lost. Whoever reports them removes them.
+    memo: the bytes (at most 32) that the last put_record() was given to remember."""
 
     def __init__(self, store, segment_bytes=_SEGMENT_BYTES, reserve_bytes=_RESERVE_BYTES):
         self._store = store
@@ -72,7 +73,7 @@ class Journal:
             _FIXED, VERSION, self._next_seq, self._pagination, self._boots, self._closed,
             self._base, self._prev,
         )  # fmt: skip
-        return fixed + b"\0" + self._bits
+        return fixed + bytes((len(self.memo),)) + self.memo + self._bits
 
     def _apply_state(self, payload, kind):
         self._check_version(payload)
@@ -80,8 +81,11 @@ class Journal:
             struct.unpack_from(_FIXED, payload)
         )
         n = _FIXED_BYTES + 1 + payload[_FIXED_BYTES]
+        text = bytes(payload[_FIXED_BYTES + 1 : n])
         if kind == HEAD:
-            self._header = bytes(payload[_FIXED_BYTES + 1 : n])
+            self._header = text
+        else:
+            self.memo = text
         self._bits = payload[n:]
 
     def _check_version(self, payload):
@@ -92,7 +96,7 @@ class Journal:
         self._next_seq = self._pagination = self._base = self._sequence = 1
         self._boots = self._closed = 0
         self._prev = bytes(32)
-        self._header = b""
+        self._header = self.memo = b""
         self._bits = bytearray()
         self._used = self._unsaved = 0
         self._hint = None
@@ -227,7 +231,7 @@ class Journal:
         self._append_records([(PAGINATION, (struct.pack("<I", pagination),))], before)
         return pagination
 
-    def put_record(self, record_id, jws, closes=True):
+    def put_record(self, record_id, jws, closes=True, memo=None):
         """Appends a signed record under the next seq, and closes the open session by it unless
         `closes` is False (an amendment, which may not come while one is open). Returns the seq."""
         self._check()
@@ -248,6 +252,8 @@ class Journal:
         if form and header != self._header:
             self._header = header
             self._used = self._segment_bytes  # a segment has one header
+        if memo is not None:
+            self.memo = memo
         closes = self._session.number if is_open else 0
         head = struct.pack(_RECORD, seq, closes, self._pagination, form, len(name)) + name
         self._next_seq = seq + 1
@@ -291,7 +297,7 @@ class Journal:
         if rolls:
             number += 1
             head = before[:_FIXED_BYTES] + bytes((len(self._header),)) + self._header
-            head += before[_FIXED_BYTES + 1 :]
+            head += before[_FIXED_BYTES + 1 + before[_FIXED_BYTES] :]
             chunks = encode(HEAD, sequence, head) + encode(HEAD, sequence + 1, head)
             sequence += 2
             size += 2 * (OVERHEAD + len(head))
@@ -367,24 +373,6 @@ class Journal:
             used += self._store.size(name)
         free = max(0, self._store.free_bytes() - self._reserve_bytes)
         return used * 100 // (used + free) if used else 0
-
-    def replay(self):
-        """Yields (sequence, kind, payload) of every whole frame, the records' log first; each
-        payload is a memoryview that is valid until the next."""
-        self._check()
-        buffer = bytearray(512)
-        names = ["r%06x" % self._segments[i] for i in range(0, len(self._segments), 2)]
-        try:
-            names += (session_log.NAME, _ASIDE)
-            for name in names:
-                for offset, kind, sequence, length in self._frames(name):
-                    if length > len(buffer):
-                        buffer = bytearray(length)
-                    view = memoryview(buffer)[:length]
-                    self._store.read_at(name, offset + 8, view)
-                    yield sequence, kind, view
-        except OSError as e:
-            raise JournalError("the journal cannot be read: %s" % e)
 
     # -- records that wait --------------------------------------------------------------------
 
@@ -478,23 +466,17 @@ class Journal:
             payload = [struct.pack("<IB", seq, len(reason[:80])), reason[:80].encode()]
             if found:
                 payload.append(found[1])
-            if not self._commit(_ASIDE, encode(ASIDE, seq, *payload)):
+            if not self._commit(ASIDE_NAME, encode(ASIDE, seq, *payload)):
                 raise JournalError("the journal cannot be written")
         self.done(seq)
         self.save()
 
     def _is_aside(self, seq):
-        for _, _, sequence, _ in self._frames(_ASIDE):
-            if sequence == seq:
-                return True
+        if ASIDE_NAME in self._store.names():
+            for _, _, sequence, _ in self._reader.scan(ASIDE_NAME):
+                if sequence == seq:
+                    return True
         return False
-
-    def aside(self):
-        """Yields (seq, reason, JWS or None) of the records set aside."""
-        for _, kind, payload in self.replay():
-            if kind == ASIDE:
-                seq, n = struct.unpack_from("<IB", payload)
-                yield seq, str(bytes(payload[5 : 5 + n]), "ascii"), bytes(payload[5 + n :]) or None
 
     # -- finding ------------------------------------------------------------------------------
 
@@ -537,10 +519,6 @@ class Journal:
                 n = payload[_FIXED_BYTES]
                 return bytes(payload[_FIXED_BYTES + 1 : _FIXED_BYTES + 1 + n])
         return self._header  # both heads are damaged: the key's, unless it was changed since
-
-    def _frames(self, name):
-        if name in self._store.names():
-            yield from self._reader.scan(name)
 
     # -- failing flash ------------------------------------------------------------------------
 

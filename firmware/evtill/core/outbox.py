@@ -155,8 +155,9 @@ class Window:
 class Outbox(Window):
     """The signed records of a journal."""
 
-    def put(self, record_id, jws, closes=True):
+    def put(self, record_id, jws, closes=True, memo=None):
         """Queues a signed record, durably; the journal's open session is closed by it, unless
-        `closes` is False (an amendment). Returns its seq. Raises JournalError: then it is not
-        queued, and the session is still open."""
-        return self._log.put_record(record_id, jws, closes)
+        `closes` is False (an amendment). memo: bytes to be the journal's, for what must be
+        remembered of a session when its record is gone. Returns its seq. Raises JournalError: then
+        it is not queued, and the session is still open."""
+        return self._log.put_record(record_id, jws, closes, memo)
