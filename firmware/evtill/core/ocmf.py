@@ -3,11 +3,14 @@
 The signed part is built by concatenation and never serialised again: what is signed, stored and
 forwarded are the same bytes."""
 
+from binascii import hexlify
+
 from evtill.core.text import civil, quote
 
 _TARIFF_TEXT_MAX = 250  # table 4, TT
 _FIRMWARE_MAX = 25  # table 5, CF
-_SIGNATURE_METHOD = "ECDSA-secp256r1-SHA256"  # table 22; SE hex and SM DER are its defaults
+# Method of table 22; hex and DER are the defaults of SE and SM.
+_SIGNATURE = b'|{"SA":"ECDSA-secp256r1-SHA256","SD":"'
 # Total Import Mains Energy, table 25: a register that only grows, read at the meter.
 _REGISTER = "01-00:B0.08.00*FF"
 # How the driver identified (record's auth): level (table 11), flag (table 13), type (table 17).
@@ -27,24 +30,33 @@ def build(facts):
     auth = facts["auth"]
     firmware = facts["firmware"]
     kind, user = _user(auth)
-    out = '{"FV":"1.3","GI":"evtill","GS":%s,"GV":%s,"PG":"T%d",' % (
-        quote(facts["charger"]), quote(firmware), facts["pagination"],
-    )  # fmt: skip
+    out = [
+        '{"FV":"1.3","GI":"evtill","GS":%s,"GV":%s,"PG":"T%d",'
+        % (quote(facts["charger"]), quote(firmware), facts["pagination"])
+    ]
     for key, name in (("MV", "vendor"), ("MM", "model"), ("MS", "serial"), ("MF", "firmware")):
         if meter.get(name):
-            out += '"%s":%s,' % (key, quote(meter[name]))
+            out.append('"%s":%s,' % (key, quote(meter[name])))
     assurance = auth["assurance"]
     if user:
-        out += '"IS":true,"IL":"%s","IF":[%s],"IT":"%s","ID":%s,' % (
-            _LEVELS[assurance], _FLAGS.get(assurance, ""), kind, quote(user),
-        )  # fmt: skip
+        out.append(
+            '"IS":true,"IL":"%s","IF":[%s],"IT":"%s","ID":%s,'
+            % (_LEVELS[assurance], _FLAGS.get(assurance, ""), kind, quote(user))
+        )
     else:
-        out += '"IS":false,"IL":"NONE","IF":[],"IT":"NONE","ID":"",'
-    out += '"TT":%s,"CF":%s,"CT":"EVSEID","CI":%s,"RD":[%s,%s]}' % (
-        quote(facts["tariff_text"][:_TARIFF_TEXT_MAX]), quote(firmware[:_FIRMWARE_MAX]),
-        quote(facts["charger"]), _reading("B", facts["begin"]), _reading(facts["tx"], facts["end"]),
-    )  # fmt: skip
-    return out.encode()
+        out.append('"IS":false,"IL":"NONE","IF":[],"IT":"NONE","ID":"",')
+    out.append(
+        '"TT":%s,"CF":%s,"CT":"EVSEID","CI":%s,"RD":['
+        % (
+            quote(facts["tariff_text"][:_TARIFF_TEXT_MAX]), quote(firmware[:_FIRMWARE_MAX]),
+            quote(facts["charger"]),
+        )  # fmt: skip
+    )
+    out.append(_reading("B", facts["begin"]))
+    out.append(",")
+    out.append(_reading(facts["tx"], facts["end"]))
+    out.append("]}")
+    return "".join(out).encode()
 
 
 def seal(body, r, s):
@@ -53,10 +65,7 @@ def seal(body, r, s):
     r, s: the ECDSA signature over the SHA-256 of `body`."""
     from evtill.core.crypto.der import der_encode
 
-    out = 'OCMF|%s|{"SA":"%s","SD":"' % (str(body, "ascii"), _SIGNATURE_METHOD)
-    for byte in der_encode(r, s):
-        out += "%02x" % byte
-    return (out + '"}').encode()
+    return b"".join((b"OCMF|", body, _SIGNATURE, hexlify(der_encode(r, s)), b'"}'))
 
 
 def _user(auth):

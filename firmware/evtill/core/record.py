@@ -51,63 +51,72 @@ def build(facts, bill):
     ocmf = facts["ocmf"]
     if not isinstance(ocmf, str):
         ocmf = str(ocmf, "ascii")
-    out = '{"id":%s,"seq":%d,"prev":"%s","charger":%s,"firmware":%s,"boot":%d,' % (
-        quote(facts["id"]), facts["seq"], facts["prev"], quote(facts["charger"]),
-        quote(facts["firmware"]), facts["boot"],
-    )  # fmt: skip
-    out += (
+    tariff = facts["tariff"]
+    out = [  # pieces, joined once: growing one string would leave 10 kB of garbage
+        '{"id":%s,"seq":%d,"prev":"%s","charger":%s,"firmware":%s,"boot":%d,'
+        % (
+            quote(facts["id"]), facts["seq"], facts["prev"], quote(facts["charger"]),
+            quote(facts["firmware"]), facts["boot"],
+        ),
         '"start_date_time":"%sZ","end_date_time":"%sZ",'
+        % (civil(facts["start_unix_s"]), civil(facts["end_unix_s"])),
         '"clock":{"start":"%s","end":"%s","duration_ms":%d},'
-    ) % (
-        civil(facts["start_unix_s"]), civil(facts["end_unix_s"]), facts["clock_start"],
-        facts["clock_end"], facts["duration_ms"],
-    )  # fmt: skip
-    out += (
+        % (facts["clock_start"], facts["clock_end"], facts["duration_ms"]),
         '"auth_method":"%s","auth":{"method":"%s","token":%s,"assurance":"%s","ref":%s,'
         '"ceiling_minor":%s},'
-    ) % (
-        facts["auth_method"], auth["method"], _text(auth["token"]), auth["assurance"],
-        _text(auth["ref"]), _number(auth["ceiling_minor"]),
-    )  # fmt: skip
-    out += (
+        % (
+            facts["auth_method"], auth["method"], _text(auth["token"]), auth["assurance"],
+            _text(auth["ref"]), _number(auth["ceiling_minor"]),
+        ),
         '"meter":{"model":%s,"serial":%s,"start_wh":%d,"end_wh":%d},'
+        % (quote(meter["model"]), quote(meter["serial"]), meter["start_wh"], meter["end_wh"]),
         '"tariff":{"id":%s,"sha256":"%s"},"currency":"%s","charging_periods":['
-    ) % (
-        quote(meter["model"]), quote(meter["serial"]), meter["start_wh"], meter["end_wh"],
-        quote(facts["tariff"]["id"]), facts["tariff"]["sha256"], facts["currency"],
-    )  # fmt: skip
-    out += ",".join([_period(period) for period in bill["periods"]])
-    out += (
+        % (quote(tariff["id"]), tariff["sha256"], facts["currency"]),
+    ]  # fmt: skip
+    comma = ""
+    for period in bill["periods"]:
+        out.append(comma)
+        _period(out, period)
+        comma = ","
+    out.append(
         '],"total_energy_wh":%d,"total_time_ms":%d,"total_parking_time_ms":%d,'
         '"total_cost":{"excl_minor":%d,"incl_minor":%d,"exact_excl":"%s"},'
-    ) % (
-        bill["energy_wh"], bill["time_ms"], bill["parking_ms"], bill["excl_minor"],
-        bill["incl_minor"], bill["exact_excl"],
-    )  # fmt: skip
-    out += '"stop_reason":"%s","flags":[%s],"amends":%s,"ocmf":"%s"}' % (
-        facts["stop_reason"], ",".join([quote(flag) for flag in facts["flags"]]),
-        _text(facts["amends"]), ocmf.replace("\\", "\\\\").replace('"', '\\"'),
-    )  # fmt: skip
-    return out.encode()
+        % (
+            bill["energy_wh"], bill["time_ms"], bill["parking_ms"], bill["excl_minor"],
+            bill["incl_minor"], bill["exact_excl"],
+        )  # fmt: skip
+    )
+    out.append(
+        '"stop_reason":"%s","flags":[%s],"amends":%s,"ocmf":"'
+        % (
+            facts["stop_reason"], ",".join([quote(flag) for flag in facts["flags"]]),
+            _text(facts["amends"]),
+        )  # fmt: skip
+    )
+    out.append(ocmf.replace("\\", "\\\\").replace('"', '\\"'))
+    out.append('"}')
+    return "".join(out).encode()
 
 
-def _period(period):
-    dimensions = []
+def _period(out, period):
+    """Appends a period's pieces to `out`."""
+    out.append('{"start_date_time":"%sZ","dimensions":[' % civil(period["start_ms"] // 1000))
+    comma = ""
     for d in period["dimensions"]:
         fine = ""
         for key in ("rest_nano", "vat_ppb"):
             if key in d:
                 fine += ',"%s":%d' % (key, d[key])
-        dimensions.append(
-            '{"type":"%s","%s":%d,"price_micro":%d,"vat_ppm":%s,"excl_minor":%d,"incl_minor":%d%s}'
+        out.append(
+            '%s{"type":"%s","%s":%d,"price_micro":%d,"vat_ppm":%s,"excl_minor":%d,'
+            '"incl_minor":%d%s}'
             % (
-                d["type"], _VOLUMES.get(d["type"], "volume"), d["volume"], d["price_micro"],
-                _number(d["vat_ppm"]), d["excl_minor"], d["incl_minor"], fine,
+                comma, d["type"], _VOLUMES.get(d["type"], "volume"), d["volume"],
+                d["price_micro"], _number(d["vat_ppm"]), d["excl_minor"], d["incl_minor"], fine,
             )  # fmt: skip
         )
-    return '{"start_date_time":"%sZ","dimensions":[%s]}' % (
-        civil(period["start_ms"] // 1000), ",".join(dimensions),
-    )  # fmt: skip
+        comma = ","
+    out.append("]}")
 
 
 def _text(value):
