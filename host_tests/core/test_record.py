@@ -144,6 +144,9 @@ def test_no_key_may_be_missing_unknown_or_stand_twice(payload):
         ({"start_date_time": "2026-03-02T07:14:04+"}, "start_date_time"),
         ({"meter": {"model": "m", "serial": "s", "start_wh": 2, "end_wh": 1}}, "end_wh"),
         ({"seq": 0}, "seq"),
+        ({"amends": "a\x1b[2Jb"}, "amends"),
+        ({"amends": "ab\ud800"}, "amends"),
+        ({"\ud800\x1b": 1}, r"unknown key .\\ud800\\u001b"),
         ({"total_cost": {"excl_minor": 1, "incl_minor": 1, "exact_excl": "1,0"}}, "exact_excl"),
         ({"total_cost": {"excl_minor": 1, "incl_minor": 1, "exact_excl": "1."}}, "exact_excl"),
     ],
@@ -159,6 +162,21 @@ def test_what_is_no_json_object_is_refused(data):
         record_check.parse(data)
 
 
+def test_no_damage_does_more_than_be_refused(payload):
+    rng = random.Random(6)
+    for _ in range(2000):
+        damaged = bytearray(payload)
+        for _ in range(rng.randrange(1, 4)):
+            at = rng.randrange(len(damaged))
+            end = at + rng.choice([0, 1, 1, 1, 9])
+            damaged[at:end] = rng.choice([b"", b'"', b"{", b"]", b"\\", b"9", b"e9", b"\x00"])
+        try:
+            record_check.parse_ocmf(record_check.parse(bytes(damaged))["ocmf"])
+        except RecordError as error:
+            assert "\n" not in str(error)
+            assert str(error).isascii()
+
+
 def _random_case(rng):
     """Facts and a bill with every type of value that can stand in them."""
     seq = rng.randrange(1, 10 ** rng.randrange(1, 9))
@@ -167,7 +185,7 @@ def _random_case(rng):
     start_wh = rng.randrange(10**9)
     wh = rng.randrange(10**6)
     token = f"{rng.getrandbits(64):016x}"
-    text = "".join(rng.choice('abc 0"\\|\u20ac\n\U0001f50c') for _ in range(rng.randrange(12)))
+    text = "".join(rng.choice('abc 0"\\|\u20ac\U0001f50c') for _ in range(rng.randrange(12)))
     lines = [
         {"type": kind, "volume": rng.randrange(10**9), "price_micro": rng.randrange(10**7),
          "vat_ppm": rng.choice([None, 0, 190000]), "excl_minor": rng.randrange(-99, 10**7),
@@ -226,7 +244,7 @@ def test_micropython_makes_the_same_bytes(bits, tmp_path):
 def test_the_check_runs_on_micropython_too(payload, tmp_path):
     bad = [payload.replace(b'"boot":7', b'"boot":%s' % value) for value in (b"-7", b"1.5", b'"7"')]
     file = tmp_path / "payloads"
-    file.write_bytes(b"\n".join([payload, *bad]))
+    file.write_bytes(b"\n".join([payload, *bad, b"nonsense", b"\xff", b"[" * 3000]))
     said = micropython.run(
         """
 import sys
@@ -243,4 +261,7 @@ for line in open(sys.argv[1], "rb"):
         str(file), heap="192k",
     )  # fmt: skip
     boot = "record: boot is not an integer in its range"
-    assert said.splitlines() == ["ok 42 T42 True", boot, boot, boot]
+    assert said.splitlines() == [
+        "ok 42 T42 True", boot, boot, boot, "record: not JSON", "record: not ASCII",
+        "record: not JSON",
+    ]  # fmt: skip

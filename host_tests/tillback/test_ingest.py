@@ -144,3 +144,34 @@ def test_events_are_acknowledged_and_statuses_kept(store, broker, signer):
     assert [(row.name, row.detail) for row in store.events()] == [("token_unknown", "x")]
     states = [json.loads(row.payload)["state"] for row in store.statuses()]
     assert states == ["available", "charging"]
+
+
+def test_a_store_that_fails_costs_no_record_and_not_the_service(
+    store, broker, signer, monkeypatch, caplog
+):
+    published = records.signed(signer, seq=1)
+    add_record = store.add_record
+    full = iter([True, True])
+
+    def failing(*args):
+        if next(full, False):
+            raise OSError("disk full")
+        return add_record(*args)
+
+    monkeypatch.setattr(store, "add_record", failing)
+
+    async def scene():
+        ingest = Ingest(store, broker.url("tillback"))
+        await connected(ingest)
+        async with charger_client(broker) as charger:
+            await charger.subscribe(f"{PREFIX}/usage/ack", qos=1)
+            for _ in range(3):
+                await charger.publish(f"{PREFIX}/usage", published, qos=1)
+            ack = await next_ack(charger)
+        await ingest.stop()
+        return ack, ingest.counters
+
+    ack, counters = asyncio.run(scene())
+    assert ack["sha256"] == records.sha256(published)
+    assert (counters.failed, counters.stored) == (2, 1)
+    assert "disk full" in caplog.text

@@ -191,7 +191,7 @@ def test_an_event_is_stored_once_with_all_that_it_says(store, intake):
     [
         b"", b"[]", b"null", b"{", b"\xff", b"[" * 9999, event(id="OTHER-e1-1"), event(id=7),
         event(name=None), event(detail="x" * 1025), event(at=7), event(at="yesterday"),
-        event(id="x" * 99), event(more="x" * 5000),
+        event(id="x" * 99), event(detail="\x1b[2J"), event(name="\ud800"), event(more="x" * 5000),
         json.dumps({"id": f"{records.CHARGER}-e1-1", "name": "boot", "detail": ""}).encode(),
     ],
 )  # fmt: skip

@@ -125,7 +125,14 @@ class Ingest:
             body = message.payload
             if not isinstance(body, bytes | bytearray):
                 return
-            ack = await asyncio.to_thread(self._intake.take, str(message.topic), bytes(body))
+            try:
+                ack = await asyncio.to_thread(self._intake.take, str(message.topic), bytes(body))
+            except Exception:
+                # A full disk, say. Not acknowledged, so the charger sends it again; the next
+                # message is not to suffer from it.
+                log.exception("%s: not stored", message.topic)
+                self._intake.counters.failed += 1
+                return
             if ack is not None:
                 await client.publish(ack.topic, ack.body, qos=1)
                 self.acknowledged += 1

@@ -38,6 +38,7 @@ class Counters:
     refused: int = 0
     events: int = 0
     statuses: int = 0
+    failed: int = 0
 
 
 class Intake:
@@ -159,6 +160,8 @@ def _parse_event(charger: str, body: bytes) -> dict[str, Any]:
     for key, most in (("id", 64), ("name", 48), ("detail", 1024)):
         if not isinstance(found.get(key), str) or len(found[key]) > most:
             raise RecordError(f"event: {key} is not a string of at most {most} characters")
+        if not found[key].isprintable():
+            raise RecordError(f"event: {key} holds what cannot be printed")
     if not found["id"].startswith(charger + "-e"):
         raise RecordError("event: id is not the charger's")
     if found.get("at", 0) is not None:

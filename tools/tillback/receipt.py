@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -113,7 +114,7 @@ def model(published: bytes, key: PublicKey | None = None) -> Receipt:
     vat_total = sum(vat for _, _, vat in split)
     return Receipt(
         id=found["id"], sha256=hashlib.sha256(published).hexdigest(),
-        kid=str(header.get("kid", "")) if isinstance(header, dict) else "",
+        kid=_kid(header),
         charger=found["charger"], firmware=found["firmware"], meter=found["meter"]["model"],
         serial=found["meter"]["serial"],
         begin=_when(found["start_date_time"], offset_s, clock["start"]),
@@ -241,6 +242,12 @@ def _when(stamp: str, offset_s: int, letter: str) -> str:
     local = civil(record_check.unix_s(stamp) + offset_s)
     month = _MONTHS[int(local[5:7]) - 1]
     return f"{int(local[8:10])} {month} {local[:4]}, {local[11:]}"
+
+
+def _kid(header: Any) -> str:
+    """The key's thumbprint as the envelope says, if it has the form of one."""
+    kid = header.get("kid") if isinstance(header, dict) else None
+    return kid if isinstance(kid, str) and re.fullmatch("[A-Za-z0-9_-]{43}", kid) else "not given"
 
 
 def _zone(offset_s: int) -> str:

@@ -12,6 +12,7 @@ from evtill.core import bill, jws, record_check
 from evtill.core.errors import EvtillError, RecordError, SignatureError
 from evtill.core.tariff import Tariff
 from tillctl import reprice
+from tillctl.amounts import money
 from tillctl.public_key import OpenSsl, PublicKey
 from tillctl.tariff_file import TariffFile
 from tillctl.tariff_model import minor_digits
@@ -122,7 +123,7 @@ def _check_envelope(published: bytes, key: PublicKey, say: _Sayer) -> bytes | No
     if payload is not None:
         with say("key id") as said:
             if kid != key.kid:
-                raise SignatureError(f"kid {kid[:43]} is not the key's thumbprint {key.kid}")
+                raise SignatureError(f"kid {kid[:43]!a} is not the key's thumbprint {key.kid}")
             said.text = f"{kid} is the key's thumbprint"
         return payload
     say.skip("key id", "not looked at in an envelope that is not as signed", FAIL)
@@ -178,7 +179,7 @@ def _add_up(found: dict[str, Any]) -> str:
     counted = found["total_time_ms"], found["total_time_ms"] + found["total_parking_time_ms"]
     if all(abs(ms - found["clock"]["duration_ms"]) > 1000 for ms in counted):
         raise RecordError("charging and parking time are not the session's duration")
-    text = f"{len(lines)} lines in {len(found['charging_periods'])} periods add up"
+    text = f"lines: {len(lines)}, periods: {len(found['charging_periods'])}; they add up"
     return text + (f", {over_n / reprice.NANO:g} Wh of it by a step size" if over_n else "")
 
 
@@ -199,10 +200,8 @@ def _check_bill(found: dict[str, Any], file: TariffFile | None, say: _Sayer) -> 
         if wrong:
             raise RecordError("; ".join(wrong[:3]))
         cost = found["total_cost"]
-        said.text = (
-            f"recomputed from the tariff: {cost['excl_minor']} excl. VAT, {cost['incl_minor']} "
-            f"incl. VAT, in 1/{10**tariff.minor_digits} {found['currency']}"
-        )
+        excl, incl = (money(cost[key], found["currency"]) for key in ("excl_minor", "incl_minor"))
+        said.text = f"recomputed from the tariff: {excl} excl. VAT, {incl} incl. VAT"
 
 
 def _follow(records: list[Verified], given: int) -> str:

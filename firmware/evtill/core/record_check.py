@@ -4,6 +4,7 @@ import json
 
 from evtill.core import record
 from evtill.core.errors import RecordError
+from evtill.core.text import civil, quote
 
 _PAYLOAD_MAX = 24576  # bytes: what fits an envelope of core.jws
 _MAX = (1 << 53) - 1  # what every JSON reader holds exactly
@@ -39,29 +40,27 @@ def parse(payload):
 def unix_s(stamp):
     """Unix seconds of `YYYY-MM-DDThh:mm:ssZ`. Raises RecordError unless exactly that."""
     if len(stamp) != 20:
-        raise RecordError("record: not a UTC time: " + stamp[:32])
+        raise RecordError("record: not a UTC time: " + quote(stamp[:32]))
     seconds = civil_s(stamp[:19])
     if stamp[19] != "Z":
-        raise RecordError("record: not a UTC time: " + stamp[:32])
+        raise RecordError("record: not a UTC time: " + quote(stamp[:32]))
     return seconds
 
 
 def civil_s(stamp):
     """Seconds since 1970 of the civil time `YYYY-MM-DDThh:mm:ss`; the inverse of text.civil."""
-    from evtill.core.text import civil
-
     try:
         year, month, day = int(stamp[:4]), int(stamp[5:7]), int(stamp[8:10])
         clock = int(stamp[11:13]) * 3600 + int(stamp[14:16]) * 60 + int(stamp[17:19])
     except ValueError:
-        raise RecordError("record: not a time: " + stamp[:32]) from None
+        raise RecordError("record: not a time: " + quote(stamp[:32])) from None
     if month < 3:
         year -= 1
         month += 12
     days = 365 * year + year // 4 - year // 100 + year // 400 + (153 * month - 457) // 5 + day
     seconds = (days - 719469) * 86400 + clock
     if civil(seconds) != stamp:
-        raise RecordError("record: not a time: " + stamp[:32])
+        raise RecordError("record: not a time: " + quote(stamp[:32]))
     return seconds
 
 
@@ -101,9 +100,9 @@ def _ocmf_time(stamp):
     """Unix seconds of `2026-03-02T08:14:05,000+0100 S` (OCMF 1.3, table 7, TM)."""
     zone = stamp[23:28]
     if len(stamp) != 30 or stamp[19:23] != ",000" or zone[0] not in "+-" or stamp[28] != " ":
-        raise RecordError("ocmf: TM is not a time: " + stamp[:32])
+        raise RecordError("ocmf: TM is not a time: " + quote(stamp[:32]))
     if zone[1:].strip(_DECIMAL) or stamp[29] not in "UISR":
-        raise RecordError("ocmf: TM is not a time: " + stamp[:32])
+        raise RecordError("ocmf: TM is not a time: " + quote(stamp[:32]))
     offset = (int(zone[1:3]) * 60 + int(zone[3:])) * (-60 if zone[0] == "-" else 60)
     return civil_s(stamp[:19]) - offset
 
@@ -132,7 +131,7 @@ def _object(data, most, decimal=None):
             )  # fmt: skip
         except TypeError:  # MicroPython: no hooks
             found = json.loads(text)
-    except (ValueError, RecursionError, RuntimeError):
+    except (ValueError, RuntimeError):  # the latter: nested too deeply
         raise RecordError("record: not JSON") from None
     if not isinstance(found, dict):
         raise RecordError("record: not a JSON object")
@@ -156,7 +155,7 @@ def _fields(found, where, spec):
         raise RecordError("record: %s is not an object" % where.rstrip("."))
     for key in found:
         if key not in spec:
-            raise RecordError("record: unknown key %s%s" % (where, str(key)[:32]))
+            raise RecordError("record: unknown key %s%s" % (where, quote(str(key)[:32])))
     for key in spec:
         if key not in found:
             raise RecordError("record: %s%s is missing" % (where, key))
@@ -176,7 +175,13 @@ def _is_int_or_null(value, least=0, most=_MAX):
 
 
 def _is_text(value, least, most):
-    return isinstance(value, str) and least <= len(value) <= most
+    """Of a length, and fit for a terminal and a database: no control characters, no half pairs."""
+    if not isinstance(value, str) or not least <= len(value) <= most:
+        return False
+    for c in value:
+        if c < " " or "\x7f" <= c < "\xa0" or 0xD800 <= ord(c) < 0xE000:
+            return False
+    return True
 
 
 def _is_text_or_null(value, least, most):
