@@ -6,6 +6,7 @@ was dropped is counted, durably. Nothing here takes room from a session.
 
 import struct
 
+from evtill.core.done_set import DoneSet
 from evtill.core.errors import JournalError
 from evtill.core.frames import FrameReader, encode
 from evtill.core.outbox import Window
@@ -16,9 +17,9 @@ _BURST = 20
 _REFILL_MS = 6000  # then ten a minute
 _STATE = 0
 _EVENT = 1
-# version, next seq, first seq not done, bits of the 30 seqs from there on that are done, dropped
-_STATE_FORMAT = "<BIIII"
-_STATE_BYTES = 17
+# version, next seq, first seq not done, dropped; then done_set's bits
+_STATE_FORMAT = "<BIII"
+_STATE_BYTES = 13
 VERSION = 1
 
 
@@ -42,8 +43,7 @@ class _Ring:
         self._tokens = _BURST
         self._refilled_ms = None
         self.dropped = 0
-        self._next = self._base = self._mask = 0
-        self._unsaved = 0
+        self._seqs = DoneSet(0, 0, b"")
         self._current = 0  # the file that is appended to
         self._first = [0, 0]  # the first seq that each file may hold
         self._broken = False
@@ -62,8 +62,8 @@ class _Ring:
         try:
             if self._broken:
                 self._load()
-            seq = self._next
-            self._next += 1
+            seq = self._seqs.end
+            self._seqs.grow(seq + 1)
             self._append(
                 encode(_EVENT, seq, bytes((len(event_id),)), event_id, payload), len(payload)
             )
@@ -91,21 +91,21 @@ class _Ring:
         if name in names and self._store.size(name) + n_bytes + 100 > self._half_bytes:
             self._turn(names)
             name = _NAMES[self._current]
-        state = struct.pack(
-            _STATE_FORMAT, VERSION, self._next, self._base, self._mask, self.dropped
-        )
-        self._store.append(name, *chunks, *encode(_STATE, self._next, state))
-        self._unsaved = 0
+        seqs = self._seqs
+        state = struct.pack(_STATE_FORMAT, VERSION, seqs.end, seqs.base, self.dropped) + seqs.bits
+        self._store.append(name, *chunks, *encode(_STATE, seqs.end, state))
+        seqs.unsaved = 0
 
     def _turn(self, names):
         """Goes on in the other file; what it held is dropped."""
         first = self._first[self._current]
-        while self._base < first:
-            if not self._mask & 1:
-                self.dropped += 1
-            self._step()
+        seq = self._seqs.next(0)
+        while seq is not None and seq < first:
+            self.dropped += 1
+            self._seqs.done(seq)
+            seq = self._seqs.next(seq)
         self._current ^= 1
-        self._first[self._current] = self._next - 1
+        self._first[self._current] = self._seqs.end - 1
         if _NAMES[self._current] in names:
             self._store.remove(_NAMES[self._current])
 
@@ -113,7 +113,8 @@ class _Ring:
         """The newer file is the one whose last state is the later one."""
         latest = -1
         dropped = self.dropped
-        self._next = self._base = self._mask = 0
+        end = base = 0
+        bits = b""
         for i, name in enumerate(_NAMES):
             if name not in self._store.names():
                 continue
@@ -122,41 +123,29 @@ class _Ring:
                 if kind == _EVENT:
                     if self._first[i] < 0:
                         self._first[i] = sequence
-                    if sequence >= self._next:
-                        self._next = sequence + 1
+                    end = max(end, sequence + 1)
                 elif kind == _STATE and sequence >= latest:
                     payload = self._reader.payload(name, offset, length)
                     if payload[0] > VERSION:
                         raise OSError(5)
                     latest = sequence
                     self._current = i
-                    _, n, self._base, self._mask, self.dropped = struct.unpack(
-                        _STATE_FORMAT, payload
-                    )
-                    self._next = max(n, self._next)
+                    _, n, base, self.dropped = struct.unpack_from(_STATE_FORMAT, payload)
+                    bits = payload[_STATE_BYTES:]
+                    end = max(end, n)
             if self._first[i] < 0:
-                self._first[i] = self._next
+                self._first[i] = end
+        self._seqs = DoneSet(base, end, bits)
         self.dropped = max(dropped, self.dropped)
         self._broken = False
 
     # -- what outbox.Window asks of a log -------------------------------------------------------
 
     def next_waiting(self, seq):
-        seq = max(seq, self._base)
-        while seq < self._next:
-            bit = seq - self._base
-            if bit >= 30 or not self._mask >> bit & 1:
-                return seq
-            seq += 1
-        return None
+        return self._seqs.next(seq)
 
     def waiting(self):
-        n = self._next - self._base
-        mask = self._mask
-        while mask:
-            n -= mask & 1
-            mask >>= 1
-        return n
+        return self._seqs.waiting
 
     def load(self, seq):
         """(event id, payload); None when it is lost. Raises JournalError."""
@@ -175,19 +164,10 @@ class _Ring:
         return None
 
     def done(self, seq):
-        bit = seq - self._base
-        if 0 <= bit < 30 and seq < self._next:
-            self._mask |= 1 << bit
-            self._unsaved += 1
-        while self._mask & 1:
-            self._step()
-
-    def _step(self):
-        self._base += 1
-        self._mask >>= 1
+        self._seqs.done(seq)
 
     def unsaved(self):
-        return self._unsaved
+        return self._seqs.unsaved
 
     def save(self):
         try:

@@ -17,6 +17,7 @@ from binascii import hexlify
 from hashlib import sha256
 
 from evtill.core import packing
+from evtill.core.done_set import DoneSet
 from evtill.core.errors import JournalError, JournalFull
 from evtill.core.frames import OVERHEAD, FrameReader, encode, size_of
 from evtill.core.session_log import CHECKPOINT, START, STOP, SessionLog
@@ -70,14 +71,14 @@ class Journal:
 
     def _state(self):
         fixed = struct.pack(
-            _FIXED, VERSION, self._next_seq, self._pagination, self._boots, self._closed,
-            self._base, self._prev,
+            _FIXED, VERSION, self._seqs.end, self._pagination, self._boots, self._closed,
+            self._seqs.base, self._prev,
         )  # fmt: skip
-        return fixed + bytes((len(self.memo),)) + self.memo + self._bits
+        return fixed + bytes((len(self.memo),)) + self.memo + self._seqs.bits
 
     def _apply_state(self, payload, kind):
         self._check_version(payload)
-        (_, self._next_seq, self._pagination, self._boots, self._closed, self._base, self._prev) = (
+        (_, end, self._pagination, self._boots, self._closed, base, self._prev) = (
             struct.unpack_from(_FIXED, payload)
         )
         n = _FIXED_BYTES + 1 + payload[_FIXED_BYTES]
@@ -86,29 +87,26 @@ class Journal:
             self._header = text
         else:
             self.memo = text
-        self._bits = payload[n:]
+        self._row = [base, end, payload[n:]]
 
     def _check_version(self, payload):
         if payload[0] > VERSION:
             raise JournalError("the journal's format %d is newer than this firmware" % payload[0])
 
     def _load(self):
-        self._next_seq = self._pagination = self._base = self._sequence = 1
+        self._pagination = self._sequence = 1
+        self._row = [1, 1, b""]  # what becomes of it, when all is read, is self._seqs
         self._boots = self._closed = 0
         self._prev = bytes(32)
         self._header = self.memo = b""
-        self._bits = bytearray()
-        self._used = self._unsaved = 0
+        self._used = 0
         self._hint = None
         self._pct = None  # to be measured: that walks over the whole filesystem
         self._load_segments()
         self._session.load(self._closed)
         if self._session.is_open():
             self._pagination = max(self._pagination, self._session.pagination + 1)
-        self._waiting = 0
-        for seq in range(self._base, self._next_seq):
-            if not self._is_done(seq):
-                self._waiting += 1
+        self._seqs = DoneSet(*self._row)
         self._broken = False
 
     def _load_segments(self):
@@ -165,7 +163,7 @@ class Journal:
             elif kind == RECORD:
                 payload = self._reader.payload(name, offset, length)
                 last_record, closes, self._pagination, _, _ = struct.unpack_from(_RECORD, payload)
-                self._next_seq = last_record + 1
+                self._row[1] = last_record + 1
                 self._closed = max(self._closed, closes)
             elif kind == BOOT:
                 self._boots += 1
@@ -239,7 +237,7 @@ class Journal:
         if is_open and not closes:
             raise JournalError("a session is open")
         form, header, parts = packing.split(jws)
-        seq = self._next_seq
+        seq = self._seqs.end
         name = record_id.encode()
         if form:
             begin = bytes(packing.unpack(parts[1][:64]))
@@ -256,9 +254,8 @@ class Journal:
             self.memo = memo
         closes = self._session.number if is_open else 0
         head = struct.pack(_RECORD, seq, closes, self._pagination, form, len(name)) + name
-        self._next_seq = seq + 1
+        self._seqs.grow(seq + 1)
         self._prev = sha256(jws).digest()
-        self._waiting += 1
         if closes:
             self._closed = closes
         self._append_records([(RECORD, (head,) + parts)], before)
@@ -314,7 +311,7 @@ class Journal:
                 self._used = 0
             self._used += size
             self._sequence = sequence
-            self._unsaved = 0
+            self._seqs.unsaved = 0
             self._broken = False
         elif self._sequence != sequence:
             raise JournalError("the journal cannot be written")
@@ -340,7 +337,7 @@ class Journal:
         open session's, whose pagination its START made durable, or the next one's."""
         self._check()
         return (
-            self._next_seq,
+            self._seqs.end,
             hexlify(self._prev).decode(),
             self._session.pagination if self._session.is_open() else self._pagination,
         )
@@ -351,7 +348,7 @@ class Journal:
 
     def waiting(self):
         """How many records are not done."""
-        return self._waiting
+        return self._seqs.waiting
 
     def room(self, n_bytes=_WORST_SESSION_BYTES):
         """Whether `n_bytes` (default: the worst session) fit without touching the reserve."""
@@ -377,17 +374,9 @@ class Journal:
     # -- records that wait --------------------------------------------------------------------
 
     def next_waiting(self, seq):
-        self._check()
-        return self._next_waiting(seq)
-
-    def _next_waiting(self, seq):
         """The first seq from `seq` on that is not done; None when there is none."""
-        seq = max(seq, self._base)
-        while seq < self._next_seq:
-            if not self._is_done(seq):
-                return seq
-            seq += 1
-        return None
+        self._check()
+        return self._seqs.next(seq)
 
     def load(self, seq):
         """(record id, published JWS) of a waiting record; None when flash has lost it."""
@@ -414,43 +403,24 @@ class Journal:
 
     def done(self, seq):
         """Marks a record as confirmed; durable with save() or the next append."""
-        bit = seq - (self._base & ~7)
-        bits = self._bits
-        if seq >= self._next_seq or self._is_done(seq):
-            return
-        if bit >> 3 >= len(bits):
-            bits.extend(bytes((bit >> 3) + 1 - len(bits)))
-        bits[bit >> 3] |= 1 << (bit & 7)
-        self._waiting -= 1
-        self._unsaved += 1
-        base = self._base
-        while base < self._next_seq and self._is_done(base):
-            base += 1
-        self._bits = bits[(base >> 3) - (self._base >> 3) :]
-        self._base = base
-
-    def _is_done(self, seq):
-        bit = seq - (self._base & ~7)
-        return seq < self._base or (
-            bit >> 3 < len(self._bits) and self._bits[bit >> 3] >> (bit & 7) & 1
-        )
+        self._seqs.done(seq)
 
     def save(self):
         """Makes done() durable, and removes segments that nobody needs any more."""
         self._check()
-        if self._unsaved:
+        if self._seqs.unsaved:
             self._append_records([], self._state())
         self._io(self._drop)
 
     def unsaved(self):
         """How many done() are not durable yet."""
-        return self._unsaved
+        return self._seqs.unsaved
 
     def _drop(self):
         i = 0
         while i + 2 < len(self._segments):
             end = self._segments[i + 3]
-            first = self._next_waiting(self._segments[i + 1])
+            first = self._seqs.next(self._segments[i + 1])
             if first is None or first >= end:
                 self._store.remove("r%06x" % self._segments[i])
                 self._segments = self._segments[:i] + self._segments[i + 2 :]
