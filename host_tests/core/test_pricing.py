@@ -165,6 +165,21 @@ def test_interpolated_energy_is_exact():
     assert (second["volume"], second["rest_nano"]) == (0, 666666667)
 
 
+def test_energy_that_was_not_read_on_the_edge_is_marked():
+    table = tariff(
+        ({"end_time": "12:00"}, component("ENERGY", 1)), ({}, component("ENERGY", 2))
+    )
+    start = ms("2026-06-01T11:30")
+    for readings, marked in (([(60, 900)], True), ([(30, 400), (60, 900)], False),
+                             ([(30, 900), (60, 900)], False), ([(20, 900), (60, 900)], False),
+                             ([(29, 400), (29.5, 500)], False)):  # fmt: skip
+        pricer = Pricer(table, start, 0)
+        pricer.sample(start, 0, True)
+        for minutes, wh in readings:
+            pricer.sample(start + int(minutes * 60000), wh, True)
+        assert bool(pricer.flags & pricing.EDGE_INTERPOLATED) == marked
+
+
 def test_power_decides_from_sample_to_sample():
     table = tariff(
         ({"max_power": 16}, component("ENERGY", 0.2)),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from evtill.core.errors import TariffError
 from evtill.core.tariff import Tariff, load
-from host_tests.tillctl.test_tariff_oracle import SEED, cdrs, soak
+from host_tests.tillctl.test_tariff_oracle import SEED, SOAK, cdrs, soak
 from tillctl import tariff_show
 from tillctl.tariff_compile import compile_tariff
 
@@ -58,7 +58,7 @@ def test_round_trip_of_the_dynamic_one():
 
 
 @seed(SEED)
-@soak(100)
+@settings(soak(60), max_examples=2000 if SOAK else 60)
 @given(cdrs(), st.sampled_from(["", "AD_HOC_PAYMENT", "PROFILE_GREEN"]))
 def test_round_trip_of_random_tariffs(case, kind):
     source = case["tariff"] | ({"type": kind} if kind else {})

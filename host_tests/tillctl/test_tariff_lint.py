@@ -35,7 +35,8 @@ def test_a_plain_tariff_gets_no_warning():
 @pytest.mark.parametrize(
     ("elements", "warning"),
     [
-        ([({}, ENERGY), ({"max_kwh": 5}, OTHER)], "elements[1]: ENERGY can never apply (unreachable)"),
+        ([({}, ENERGY), ({"max_kwh": 5}, OTHER)],
+         "elements[1]: ENERGY can never apply (unreachable)"),
         ([({"max_kwh": 5}, ENERGY), ({"max_kwh": 3}, OTHER), ({}, OTHER)],
          "ENERGY: price 2 of 3 can never apply (unreachable)"),
         # Only two others together hide this one.

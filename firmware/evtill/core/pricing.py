@@ -15,8 +15,8 @@ from .errors import TariffError
 from .tariff import ENERGY, FLAT, PARKING, RES_FLAT, TIME, UNKNOWN, Cursor, Moment, put
 
 IDLE, CHARGING, RESERVED, EXPIRED = 0, 1, 2, 3
-REGISTER_BACKWARDS, CLOCK_BACKWARDS = 1, 2
-FLAG_NAMES = ("register_backwards", "clock_backwards")
+REGISTER_BACKWARDS, CLOCK_BACKWARDS, EDGE_INTERPOLATED = 1, 2, 4
+FLAG_NAMES = ("register_backwards", "clock_backwards", "edge_interpolated")
 
 _PAST = -(1 << 30) + 1  # an edge behind everything: look the prices up again
 _FAR_MS = 400000000  # an edge farther off than this is only the lookups' own horizon
@@ -43,8 +43,10 @@ class Pricer:
 
     `register_wh` counts Wh, or 1 / `per_wh` Wh of a finer meter. `context` is (payment brand,
     payment recognition, kind of EVSE), as OCPP's conditions name them. `flags` collects
-    REGISTER_BACKWARDS and CLOCK_BACKWARDS: such samples are priced as standstill. Raises
-    TariffError when the tariff does not cover the start."""
+    REGISTER_BACKWARDS and CLOCK_BACKWARDS (such samples are priced as standstill), and
+    EDGE_INTERPOLATED when the energy at a change of price was worked out, not read. It
+    is idle until the first sample() says otherwise. Raises TariffError when the tariff does not
+    cover the start."""
 
     def __init__(self, tariff, start_unix_ms, register_wh, per_wh=1, context=None):
         if not tariff.covers(start_unix_ms // 1000):
@@ -218,8 +220,11 @@ class Pricer:
             else:
                 cut_t = t0 + bill.half_up((limit - e0) * dt * _NS, de)
                 cut_e = limit
+            period = self._period
             self._settle(cut_t, cut_e)
             self._look()
+            if period != self._period and t0 < edge and de and by_time and not by_energy:
+                self.flags |= EDGE_INTERPOLATED
 
     # --- periods ------------------------------------------------------------------------------
 
