@@ -156,12 +156,23 @@ def _agree(expected, result, currency):
         assert result["billed"][side] == half_up(minor) or tie
 
 
-def soak(examples):
-    """Settings of a property: `examples` now, 20,000 in a soak."""
-    return settings(
-        max_examples=20000 if SOAK else examples, deadline=None, database=None,
+CHUNKS = range(10 if SOAK else 1)
+
+
+def explore(check, chunk, examples, *strategies):
+    """Runs `check` on examples of the strategies: so many now, 2,000 a chunk in a soak (chunks
+    bound what hypothesis remembers, and run side by side)."""
+
+    @seed(SEED + chunk)
+    @settings(
+        max_examples=2000 if SOAK else examples, deadline=None, database=None,
         suppress_health_check=list(HealthCheck), print_blob=True,
     )  # fmt: skip
+    @given(st.tuples(*strategies))
+    def run(drawn):
+        check(*drawn)
+
+    run()
 
 
 pytestmark = [pytest.mark.timeout(7200 if SOAK else 300), *([pytest.mark.soak] if SOAK else [])]
@@ -172,10 +183,7 @@ def say_seed():
     print(f"seed {SEED} (EVTILL_SEED), {'20,000' if SOAK else 'a few hundred'} examples each")
 
 
-@seed(SEED)
-@soak(200)
-@given(cases())
-def test_samples_agree_with_the_oracle(case):
+def samples_agree_with_the_oracle(case):
     expected = oracle_tariff.price_samples(
         case["tariff"], case["timezone"], case["session"]["samples"]
     )
@@ -184,6 +192,11 @@ def test_samples_agree_with_the_oracle(case):
     lines = [d for p in result["periods"] for d in p["dimensions"]]
     for side in ("excl", "incl"):
         assert sum(d[f"{side}_minor"] for d in lines) == result["billed"][side]
+
+
+@pytest.mark.parametrize("chunk", CHUNKS)
+def test_samples_agree_with_the_oracle(chunk):
+    explore(samples_agree_with_the_oracle, chunk, 200, cases())
 
 
 def _play(case, rng=None):
@@ -206,11 +219,17 @@ def _play(case, rng=None):
     return pricer.bill(), pricer.flags
 
 
-@seed(SEED)
-@soak(100)
-@given(cases(), st.randoms(use_true_random=False))
-def test_interrupted_and_resumed_anywhere_gives_the_identical_bill(case, rng):
+def interrupted_and_resumed_anywhere_gives_the_identical_bill(case, rng):
     assert _play(case, rng) == _play(case)
+
+
+@pytest.mark.parametrize("chunk", CHUNKS)
+def test_interrupted_and_resumed_anywhere_gives_the_identical_bill(chunk):
+    interruptions = st.randoms(use_true_random=False)
+    explore(
+        interrupted_and_resumed_anywhere_gives_the_identical_bill, chunk, 100, cases(),
+        interruptions,
+    )  # fmt: skip
 
 
 @st.composite
@@ -246,24 +265,23 @@ def cdrs(draw):
     return case
 
 
-@seed(SEED)
-@soak(100)
-@given(cdrs())
-def test_periods_agree_with_the_oracle(case):
+def periods_agree_with_the_oracle(case):
     expected = oracle_tariff.price_periods(case["tariff"], case["timezone"], case["session"])
     _agree(expected, tariff_runner.run(tariff_cases.job(case)), case["tariff"]["currency"])
+
+
+@pytest.mark.parametrize("chunk", CHUNKS)
+def test_periods_agree_with_the_oracle(chunk):
+    explore(periods_agree_with_the_oracle, chunk, 100, cdrs())
 
 
 def test_random_cases_are_identical_on_micropython():
     lines = []
 
-    @seed(SEED)
-    @settings(soak(60), max_examples=1000 if SOAK else 40)
-    @given(st.one_of(cases(), cdrs()))
     def collect(case):
         lines.append(json.dumps(case, default=float))
 
-    collect()
+    explore(collect, 0, 40, st.one_of(cases(), cdrs()))
     results = list(tariff_cases.price(lines))
     assert len(results) >= 20 and not any("error" in r for r in results)
     assert list(tariff_cases.price(lines, "micropython32")) == results
