@@ -321,3 +321,57 @@ def test_a_wrong_bill_is_noticed_with_every_tariff(change):
             except reprice.Mismatch as mismatch:
                 wrong = [str(mismatch)]
             assert wrong
+
+
+def priced_by(source, start_s, hours):
+    """The record of a session of an even 12 kW from `start_s`, priced by the tariff `source`."""
+    of = Tariff(compiled(source))
+    pricer = Pricer(of, start_s * 1000, 0)
+    for second in range(0, hours * 3600, 30):
+        pricer.sample((start_s + second) * 1000, second * 12000 // 3600, True, 12000, 16000)
+    end_s, end_wh = start_s + hours * 3600, hours * 12000
+    pricer.finish(end_s * 1000, end_wh)
+    facts = records.facts(
+        start_unix_s=start_s, end_unix_s=end_s, duration_ms=hours * 3600000,
+        meter={"model": "SDM630", "serial": "1", "start_wh": 0, "end_wh": end_wh},
+        tariff={"id": of.id, "sha256": of.sha256},
+    )  # fmt: skip
+    return record_check.parse(records.payload(SIGNER, facts, pricer.bill()))
+
+
+@pytest.mark.parametrize(
+    ("true", "used", "says"),
+    [
+        (
+            tariff(
+                element(("ENERGY", 0.5, 19, 1), ("TIME", 1, 19, 1), end_time="08:00",
+                        start_time="06:00"),
+                element(("ENERGY", 0.2, 19, 1), ("TIME", 1, 19, 1)),
+            ),
+            tariff(element(("ENERGY", 0.5, 19, 1), ("TIME", 1, 19, 1))), "ENERGY changes to 0.2 ",
+        ),
+        (
+            tariff(element(("ENERGY", 0.5, 19, 1), max_kwh=5), element(("ENERGY", 0.2, 19, 1))),
+            tariff(element(("ENERGY", 0.5, 19, 1))), "ENERGY changes to 0.2 ",
+        ),
+        (
+            tariff(element(("TIME", 3, 19, 1), max_duration=1800), element(("TIME", 1, 19, 1))),
+            tariff(element(("TIME", 3, 19, 1))), "TIME changes to 1 ",
+        ),
+    ],
+)  # fmt: skip
+def test_a_change_of_price_that_was_left_out_is_noticed(true, used, says):
+    start_s = records.START_S - 1800  # 07:44 in Amsterdam, two hours
+    good = priced_by(true, start_s, 2)
+    assert reprice.differences(good, reprice.reprice(good, Tariff(compiled(true)))) == []
+    with pytest.raises(reprice.Mismatch, match=says):
+        reprice.reprice(priced_by(used, start_s, 2), Tariff(compiled(true)))
+
+
+def test_the_lines_of_tillback_records_are_records_too(capsys, files):
+    lines = (files / "all.jws").read_text().split()
+    (files / "r.jsonl").write_text("".join(json.dumps({"jws": one}) + "\n" for one in lines))
+    code, said, _ = tillctl(capsys, files, files / "r.jsonl", "--no-tariff")
+    assert (code, said[-1][:9]) == (0, "ok   chai")
+    (files / "r.jsonl").write_text('{"jws": 7}\n')
+    assert tillctl(capsys, files, files / "r.jsonl")[0] == 1

@@ -228,7 +228,7 @@ def _line(line: dict[str, Any], shown_wh: int, currency: str, total: int) -> Lin
         price = amounts.price(line["price_micro"])
         rate = f"{price} {currency}/{_PER.get(kind, 'session')}" if line["price_micro"] else "free"
         vat_nano = reprice.vat_nano(line)
-        vat = "VAT not applicable" if vat_nano is None else f"+ {amounts.percent(vat_nano)} VAT"
+        vat = ", VAT not applicable" if vat_nano is None else f" + {amounts.percent(vat_nano)} VAT"
         vat = vat if line["price_micro"] else ""
     share = max(0, line["incl_minor"]) * 1000 // total if total > 0 else 0
     gross = amounts.money(line["incl_minor"], currency)

@@ -55,6 +55,8 @@ def reprice(record: dict[str, Any], tariff: Tariff) -> dict[str, Any]:
     pricer = SimpleNamespace(
         tariff=tariff, periods=[], fees=[-1, -1, -1, -1], final=[-1] * 6,
         start_ms=start_s * 1000, energy_wh=lambda: record["total_energy_wh"],
+        end_s=record_check.unix_s(record["end_date_time"]),
+        checks_spans=len(record["charging_periods"]) < _MERGED_FROM,
     )  # fmt: skip
     energy_n = 0
     for index, period in enumerate(record["charging_periods"]):
@@ -119,6 +121,15 @@ def _add_period(
             pricer.fees[fee + 1] = index
     if energy_rate >= 0:
         pricer.final[ENERGY] = index
+    if pricer.checks_spans:
+        timed = bill.TIME_DIMENSION[state]
+        step = pricer.tariff.rate(time_rate)[2] if time_rate >= 0 else 0  # may be on top
+        span_s = min(time_n // NANO - max(0, step - 1), pricer.end_s - start_s)
+        if span_s > 0:
+            finder.check_span(timed, lines[bill.TYPES[timed]], span_s, 0)
+        if energy_n:
+            flowed_n = min(energy_n, pricer.energy_wh() * NANO - before_n)
+            finder.check_span(ENERGY, lines["ENERGY"], max(0, span_s), flowed_n)
     start_ms = start_s * 1000 - pricer.start_ms
     pricer.periods.append([start_ms, state, energy_rate, time_rate, energy_n, time_n])
     return energy_n
@@ -134,6 +145,7 @@ class _Finder:
         self._start_s = start_s
         self._state = state
         self._index = index
+        self._matched: list[int] = [UNKNOWN, UNKNOWN, 0, 0]
         self._known = {0: energy_n // _MS, 1: max(0, start_s - pricer.start_ms // 1000)}
 
     def rate(self, dimension: int, line: dict[str, Any]) -> int:
@@ -156,6 +168,7 @@ class _Finder:
                 if first is None:
                     first = price
                 if price == wanted:
+                    self._matched = moment.low[2:]
                     return at
                 left += _neighbours(guess, moment)
         name = bill.TYPES[dimension]
@@ -164,6 +177,44 @@ class _Finder:
             f"period {self._index + 1}: {name} costs {said} by the tariff, "
             f"{_price_text(*wanted)} in the record"
         )
+
+    def check_span(
+        self, dimension: int, line: dict[str, Any], span_s: int, energy_n: int
+    ) -> None:
+        """Follows the tariff through the period, for `span_s` and `energy_n`, and raises Mismatch
+        where it changes the line's price although the period goes on."""
+        wanted = (line["price_micro"], vat_nano(line))
+        moment = Moment()
+        moment.expired = self._state == EXPIRED
+        for at_s, at_mwh in self._edges(dimension, moment, span_s, energy_n):
+            moment.low = moment.high = [at_mwh, self._known[1] + at_s, *self._matched]
+            self._tariff.place(moment, self._start_s + at_s)
+            at = self._tariff.find(dimension, moment)
+            price = (0, None) if at < 0 else self._tariff.rate(at)[:2]
+            if price != wanted:
+                raise Mismatch(
+                    f"period {self._index + 1}: {bill.TYPES[dimension]} changes to "
+                    f"{_price_text(*price)} by the tariff before the period ends"
+                )
+
+    def _edges(
+        self, dimension: int, moment: Moment, span_s: int, energy_n: int
+    ) -> Iterator[tuple[int, int]]:
+        """Seconds and mWh at which the price may change within the period: by time alone, then by
+        energy alone, as what came first between two readings is not recorded."""
+        for seconds, limit_mwh in ((span_s, 0), (0, self._known[0] + energy_n // _MS)):
+            at_s, at_mwh = 0, self._known[0]
+            for _ in range(_TRIES):
+                moment.low = moment.high = [at_mwh, self._known[1] + at_s, *self._matched]
+                self._tariff.place(moment, self._start_s + at_s)
+                self._tariff.find(dimension, moment)
+                if seconds:
+                    at_s += min(moment.wait_s, max(1, moment.up[1] - self._known[1] - at_s))
+                else:
+                    at_mwh = max(at_mwh + 1, moment.up[0])
+                if at_s + 1 >= seconds and at_mwh >= limit_mwh:
+                    break
+                yield at_s, at_mwh
 
     def _moments(self, guess: tuple[int, int, int, int]) -> Iterator[Moment]:
         """What the period's start may have been: a record says its second only."""

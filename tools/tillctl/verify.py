@@ -1,6 +1,7 @@
 """`tillctl verify`: what a usage record proves, checked offline from the charger's public key."""
 
 import argparse
+import contextlib
 import hashlib
 import itertools
 import json
@@ -282,9 +283,17 @@ def _read(path: Path) -> list[bytes]:
         lines = [line.strip() for line in path.read_bytes().splitlines()]
     except OSError as error:
         raise RecordError(f"{path}: {error.strerror or error}") from error
-    found = [line for line in lines if line]
+    found = [_published(line) for line in lines if line]
     if not found:
         raise RecordError(f"{path}: no record in it")
     if any(len(line) > jws.MAX_JWS_BYTES or line.count(b".") != 2 for line in found):
         raise RecordError(f"{path}: not a usage record (JWS)")
     return found
+
+
+def _published(line: bytes) -> bytes:
+    """The JWS in a line: itself, or in the object that `tillback records --jsonl` makes of it."""
+    if line.startswith(b"{"):
+        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+            return str(json.loads(line)["jws"]).encode()
+    return line
