@@ -200,3 +200,17 @@ def test_a_full_flash_keeps_no_record_from_being_confirmed() -> None:
     for record_id, jws in send_all(again, 0):
         assert again.confirm(record_id, records.sha256(jws))
     assert Journal(store).waiting() == 0
+
+
+def test_a_refusal_that_cannot_be_kept_leaves_the_record_waiting() -> None:
+    store, outbox = filled(2)
+    send_all(outbox, 0)
+    store.fail_at = store.changes
+    assert not outbox.refuse(name(1), records.sha256(made(1)[0]), "no")
+    assert outbox.waiting() == 2 and outbox.refused == []
+    assert outbox.confirm(name(2), records.sha256(made(2)[1]))
+    sent = [item for now_ms in range(0, 2_000_000, 10_000) for item in send_all(outbox, now_ms)]
+    assert sent[0] == (name(1), made(1)[0])
+    assert outbox.refuse(name(1), records.sha256(made(1)[0]), "no")
+    assert outbox.waiting() == 0
+    assert list(aside(store)) == [(1, "no", made(1)[0])]

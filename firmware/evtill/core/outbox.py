@@ -14,6 +14,7 @@ _RESEND_MS = 30000
 _RESEND_MAX_MS = 960000
 _TRIES = 4  # after so many without an answer, a record makes room for others for a while
 _SAVE_EVERY = 16
+_REFUSED_MAX = 8
 # An entry in flight: [seq, id, hash in hex, ms when to send again, times sent].
 _SEQ, _ID, _HASH, _DUE, _SENT = range(5)
 
@@ -22,7 +23,7 @@ class Window:
     """What is in flight of a log: at most a window of records, in the order of their seq.
 
     log: next_waiting(seq), load(seq), waiting(), done(seq), unsaved(), save(), set_aside(seq, why).
-    refused: (id, reason) of those set aside, for whoever reports them and removes them."""
+    refused: (id, reason) of those set aside, at most 8, for whoever reports and removes them."""
 
     def __init__(self, log, resend_ms=_RESEND_MS):
         self._log = log
@@ -95,7 +96,7 @@ class Window:
         if found is None:
             self._flight.remove(entry)
             self._log.set_aside(entry[_SEQ], "lost")
-            self.refused.append(("#%d" % entry[_SEQ], "lost"))
+            self._note("#%d" % entry[_SEQ], "lost")
         elif entry[_ID] is None:
             entry[_ID] = found[0]
             entry[_HASH] = hexlify(sha256(found[1]).digest()).decode()
@@ -140,10 +141,13 @@ class Window:
         try:
             self._log.set_aside(entry[_SEQ], error)
         except JournalError:
-            self._cursor = 0  # still waiting: it will be refused again
-            return False
-        self.refused.append((entry[_ID], error))
+            return False  # it still waits: the next lap sends it again
+        self._note(entry[_ID], error)
         return True
+
+    def _note(self, record_id, reason):
+        if len(self.refused) < _REFUSED_MAX:
+            self.refused.append((record_id, reason))
 
     def _take(self, record_id, sha256_hex):
         for i, entry in enumerate(self._flight):
