@@ -386,7 +386,7 @@ def test_packet_ids_wrap_without_zero_and_without_one_that_is_in_flight():
                 if start is not None:
                     c.link.pid = start
                 c.link.publish_nowait(TOPIC, b"x")
-            await c.until(lambda: c.downs or len(c.link._pending) == 4)
+            await c.until(lambda: c.downs or c.link.in_flight == 4)
             await asyncio.sleep_ms(50)
             """,
             broker.port,

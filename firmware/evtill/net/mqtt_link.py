@@ -256,21 +256,24 @@ class MqttLink(MQTTClient):
             if left <= 0:
                 raise LinkError("no answer to " + ("CONNECT", "SUBSCRIBE")[self._state - 1])
             return left
-        if self._pending and time.ticks_diff(now, self._pending[0][1]) >= self.puback_ms:
-            raise LinkError("no PUBACK")
+        patience = self.puback_ms  # a publish does not wake this task: it comes to look
+        if self._pending:
+            patience -= time.ticks_diff(now, self._pending[0][1])
+            if patience <= 0:
+                raise LinkError("no PUBACK")
         if not self._pinged:
             # The broker must hear from us within keepalive, and we want to hear from it.
             quiet = max(time.ticks_diff(now, self._heard), time.ticks_diff(now, self._spoke))
             left = self.keepalive * 500 - quiet
             if left > 0:
-                return left
+                return min(left, patience)
             self._short(_PINGREQ)
             self._pinged = True
             self._since = now
         left = self.dead_ms - time.ticks_diff(now, self._since)
         if left <= 0:
             raise LinkError("the broker is silent")
-        return left
+        return min(left, patience)
 
     # --- sending ---
 
