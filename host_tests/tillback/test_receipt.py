@@ -50,7 +50,7 @@ def test_the_designs_session():
     for words_ in (
         f"{records.CHARGER}-42", "2 March 2026, 08:14:05 (UTC+01:00; synchronised clock)",
         "1:17:42, stopped at the charger", "1045.120 kWh to 1057.465 kWh", "Energy 12.345 kWh",
-        "0.49 EUR/kWh + 19 % VAT", "SDM630, serial 1234567", "DE*EVT*T1",
+        "0.49 EUR/kWh + 19 % VAT", "Eastron SDM630, serial 1234567", "DE*EVT*T1",
     ):  # fmt: skip
         assert words_ in text
     assert re.search(r"Total +7\.20 EUR", text)
@@ -118,6 +118,15 @@ def test_a_free_session_costs_nothing():
     assert split(free, total=0) == [(None, 0, 0)]
     assert "free" in receipt.text(shown)
     assert shown.total == "€\N{NO-BREAK SPACE}0.00"
+
+
+def test_a_volume_that_was_rounded_up_is_said_to_be():
+    measured = line(volume=12345, incl=100)
+    longer = line("TIME", 4680000, incl=100)
+    text = receipt.text(receipt.model(published(measured, longer)))
+    assert text.count("rounded up") == 1
+    assert "1:18:00 h" in text.partition("rounded up")[0]
+    assert "rounded up" not in receipt.text(receipt.model(published()))
 
 
 def test_a_fraction_of_a_minor_unit_of_vat_rounds_half_up():

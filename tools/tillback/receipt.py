@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,7 @@ def model(published: bytes, key: PublicKey | None = None) -> Receipt:
     return Receipt(
         id=found["id"], sha256=hashlib.sha256(published).hexdigest(),
         kid=_kid(header),
-        charger=found["charger"], firmware=found["firmware"], meter=found["meter"]["model"],
+        charger=found["charger"], firmware=found["firmware"], meter=" ".join(meant[key] for key in ("MV", "MM") if key in meant),
         serial=found["meter"]["serial"],
         begin=_when(found["start_date_time"], offset_s, clock["start"]),
         begin_clock=words.CLOCKS[clock["start"]],
@@ -128,7 +128,8 @@ def model(published: bytes, key: PublicKey | None = None) -> Receipt:
         paid_by=f"{words.METHODS[found['auth']['method']]}, "
         f"{words.ASSURANCES[found['auth']['assurance']]}",
         token=found["auth"]["token"] or "", stopped=words.STOP_REASONS[found["stop_reason"]],
-        tariff=found["tariff"]["id"], tariff_text=meant["TT"],
+        tariff=found["tariff"]["id"],
+        tariff_text=meant["TT"].removeprefix(found["tariff"]["id"]).removeprefix(": "),
         tariff_sha256=found["tariff"]["sha256"], periods=_periods(found, offset_s),
         vat=[
             Vat(
@@ -198,6 +199,7 @@ def _periods(found: dict[str, Any], offset_s: int) -> list[Period]:
     currency, total = found["currency"], found["total_cost"]["incl_minor"]
     periods = []
     energy_n = 0
+    stepped = _stepped(found)
     for period in found["charging_periods"]:
         start_s = record_check.unix_s(period["start_date_time"])
         known = found["clock"]["start"] != "U"
@@ -211,9 +213,27 @@ def _periods(found: dict[str, Any], offset_s: int) -> list[Period]:
                 before_wh = half_up(energy_n, reprice.NANO)
                 energy_n += reprice.volume_nano(line)
                 shown_wh = half_up(energy_n, reprice.NANO) - before_wh
-            lines.append(_line(line, shown_wh, currency, total))
+            shown = _line(line, shown_wh, currency, total)
+            lines.append(replace(shown, vat=shown.vat + stepped.pop(id(line), "")))
         periods.append(Period(since, lines))
     return periods
+
+
+def _stepped(found: dict[str, Any]) -> dict[int, str]:
+    """What to say of a line that a step size made longer than what was measured, by its id()."""
+    said = {}
+    for kind, measured in (
+        ("ENERGY", found["total_energy_wh"] * reprice.NANO),
+        ("TIME", (found["total_time_ms"] + 1) * 10**6),
+        ("PARKING_TIME", (found["total_parking_time_ms"] + 1) * 10**6),
+    ):
+        lines = [
+            line for period in found["charging_periods"] for line in period["dimensions"]
+            if line["type"] == kind
+        ]  # fmt: skip
+        if sum(map(reprice.volume_nano, lines)) > measured:
+            said[id(lines[-1])] = ", rounded up to the tariff's step"
+    return said
 
 
 def _line(line: dict[str, Any], shown_wh: int, currency: str, total: int) -> Line:
