@@ -27,6 +27,12 @@ MOST_S = 100 * 366 * 86400
 # Where on the command line's `--on`: bits of the interpreter.
 INTERPRETERS = {"micropython32": 32, "micropython64": 64}
 _TIMES = {"TIME": 1, "PARKING_TIME": 2, "RESERVATION_TIME": 3}
+# OCPI 2.2.1, CdrDimensionType.
+_DIMENSIONS = (
+    *("ENERGY", "TIME", "PARKING_TIME", "RESERVATION_TIME"),
+    *("POWER", "MIN_POWER", "MAX_POWER", "CURRENT", "MIN_CURRENT", "MAX_CURRENT"),
+    *("ENERGY_EXPORT", "ENERGY_IMPORT", "STATE_OF_CHARGE"),
+)
 _UNKNOWN = tariff.UNKNOWN
 _RUNNER = Path(tariff_runner.__file__).parent
 
@@ -69,6 +75,10 @@ def job(case: dict) -> dict:
     if not isinstance(session, dict):
         raise TariffError("session: not an object")
     context = session.get("payment") or {}
+    if not isinstance(context, dict):
+        raise TariffError("session: payment is not an object")
+    if session.get("tariff_type") not in (None, *tariff.KINDS[1:]):
+        raise TariffError(f"session: unknown tariff_type {session['tariff_type']!r}")
     made: dict[str, Any] = {
         "name": case.get("name"),
         "kind": session.get("tariff_type"),
@@ -77,7 +87,7 @@ def job(case: dict) -> dict:
         ],
     }  # fmt: skip
     made |= _samples(session) if session.get("samples") is not None else _periods(session)
-    offered = case.get("tariffs", case.get("tariff"))
+    offered = case.get("tariffs") or case.get("tariff")
     if offered is None:
         raise TariffError("case: tariff is missing")
     if isinstance(offered, list) and len(offered) > 1 and made["kind"] is None:
@@ -87,6 +97,10 @@ def job(case: dict) -> dict:
     timezone = case.get("timezone") or "UTC"
     made["table"] = compile_tariff(offered, timezone, year, until).hex()
     return made
+
+
+def _name(name: Any) -> Any:
+    return name if name is None or isinstance(name, str | int) else str(name)
 
 
 def _year(ms: int) -> int:
@@ -161,6 +175,8 @@ def _period(period: Any, start_ms: int, what: str) -> list:
         raise TariffError(f"session: {what}.dimensions is not a list")
     for dimension in dimensions:
         kind = _need(dimension, "type", f"{what}.dimensions")
+        if kind not in _DIMENSIONS:
+            raise TariffError(f"session: {what}: unknown dimension {kind!r}")
         if kind == "ENERGY":
             volumes[0] = (volumes[0] or 0) + _volume(dimension, "mwh", 10**6, 10**12, what)
         elif kind in _TIMES:
@@ -205,7 +221,7 @@ def price(lines: Iterable[str], on: str = "cpython") -> Iterator[dict]:
         name = None
         try:
             case = read(line)
-            name = case.get("name")
+            name = case["name"] = _name(case.get("name"))
             jobs.append(job(case))
             slots.append({})
         except EvtillError as e:

@@ -195,7 +195,7 @@ def transitions(timezone: str, first_year: int, last_year: int) -> tuple[list[in
     """Offsets from UTC in minutes, one more than the instants (Unix minutes) between them, from
     the start of `first_year` to the end of `last_year`."""
     try:
-        zone = ZoneInfo(timezone)
+        zone = ZoneInfo(str(timezone))
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise TariffError(f"tariff: unknown time zone {timezone!r}") from None
     start = (datetime(first_year, 1, 1, tzinfo=UTC) - _DAY_ZERO).days * 1440
