@@ -115,7 +115,8 @@ def model(published: bytes, key: PublicKey | None = None) -> Receipt:
     return Receipt(
         id=found["id"], sha256=hashlib.sha256(published).hexdigest(),
         kid=_kid(header),
-        charger=found["charger"], firmware=found["firmware"], meter=" ".join(meant[key] for key in ("MV", "MM") if key in meant),
+        charger=found["charger"], firmware=found["firmware"],
+        meter=" ".join(meant[key] for key in ("MV", "MM") if key in meant),
         serial=found["meter"]["serial"],
         begin=_when(found["start_date_time"], offset_s, clock["start"]),
         begin_clock=words.CLOCKS[clock["start"]],

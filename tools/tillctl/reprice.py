@@ -4,6 +4,7 @@ A record holds each period's start (in seconds) and priced volumes (exact), not 
 between them. So: the rates in force at each period's start are looked up in the tariff, and the
 recorded volumes at these rates go through core.bill: steps, VAT, clamps, rounding and shares."""
 
+import itertools
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -56,7 +57,7 @@ def reprice(record: dict[str, Any], tariff: Tariff) -> dict[str, Any]:
         tariff=tariff, periods=[], fees=[-1, -1, -1, -1], final=[-1] * 6,
         start_ms=start_s * 1000, energy_wh=lambda: record["total_energy_wh"],
         end_s=record_check.unix_s(record["end_date_time"]),
-        checks_spans=len(record["charging_periods"]) < _MERGED_FROM,
+        checks_spans=not _is_merged(record),
     )  # fmt: skip
     energy_n = 0
     for index, period in enumerate(record["charging_periods"]):
@@ -88,6 +89,21 @@ def differences(record: dict[str, Any], found: dict[str, Any]) -> list[str]:
         if volume_nano(one) != volume_nano(other | {volume: other["volume"]}):
             wrong.append(f"{one['type']} volume is not what the steps make of it")
     return wrong
+
+
+def _is_merged(record: dict[str, Any]) -> bool:
+    """Whether a period may hold volumes of a later one, as far as the record shows."""
+    periods = record["charging_periods"]
+    if len(periods) >= _MERGED_FROM:
+        return True
+    for period, after in itertools.pairwise(periods):
+        span_s = record_check.unix_s(after["start_date_time"]) - record_check.unix_s(
+            period["start_date_time"]
+        )
+        for line in period["dimensions"]:
+            if "volume_ms" in line and line["volume_ms"] > (span_s + 1) * 1000:
+                return True
+    return False
 
 
 def _add_period(
@@ -255,7 +271,7 @@ def _take_steps_off(pricer: SimpleNamespace, record: dict[str, Any], energy_n: i
         raise Mismatch("the ENERGY lines are less than total_energy_wh")
     if extra:
         last = [at for at, p in enumerate(pricer.periods) if p[2] >= 0 and p[4] >= extra]
-        if not last or (last[-1] != pricer.final[ENERGY] and len(pricer.periods) < _MERGED_FROM):
+        if not last:
             raise Mismatch("the ENERGY lines are more than total_energy_wh")
         pricer.final[ENERGY] = last[-1]  # not the last with energy when periods were merged
         pricer.periods[last[-1]][4] -= extra
