@@ -303,3 +303,62 @@ def test_the_oracle_itself_gets_the_examples_of_the_specification_right():
                 if wanted is not None:
                     scale = 10 ** -Decimal(wanted).as_tuple().exponent
                     assert half_up(got * scale) == Decimal(wanted) * scale, case["name"]
+
+
+_OCPP_FIELDS = {
+    "ENERGY": ("energy", "priceKwh", 1),
+    "TIME": ("chargingTime", "priceMinute", 60),
+    "PARKING_TIME": ("idleTime", "priceMinute", 60),
+}
+_OCPP_NAMES = {
+    "start_time": ("startTimeOfDay", None), "end_time": ("endTimeOfDay", None),
+    "start_date": ("validFromDate", None), "end_date": ("validToDate", None),
+    "min_kwh": ("minEnergy", 1000), "max_kwh": ("maxEnergy", 1000),
+    "min_duration": ("minTime", 1), "max_duration": ("maxTime", 1),
+    "min_power": ("minPower", 1000), "max_power": ("maxPower", 1000),
+    "min_current": ("minCurrent", 1), "max_current": ("maxCurrent", 1),
+}  # fmt: skip
+
+
+def _as_ocpp(tariff):
+    """(OCPI, OCPP) of one meaning: what OCPP cannot say is taken out of the OCPI one first (steps,
+    fees after the start, a VAT of each price), and its hourly prices made whole per minute."""
+    ocpp = {"tariffId": "T", "currency": tariff["currency"]}
+    for element in tariff["elements"]:
+        kept = [c for c in element["price_components"] if c["type"] in _OCPP_FIELDS]
+        conditions = {}
+        for key, value in (element.get("restrictions") or {}).items():
+            if key == "day_of_week":
+                conditions["dayOfWeek"] = [day.capitalize() for day in value]
+            else:
+                name, per = _OCPP_NAMES[key]
+                conditions[name] = value * per if per else value
+        for component in kept:
+            field, price_key, per = _OCPP_FIELDS[component["type"]]
+            component.update(step_size=0, vat=19, price=component["price"] * per)
+            priced = ocpp.setdefault(
+                field, {"prices": [], "taxRates": [{"type": "VAT", "tax": 19}]}
+            )
+            price = {price_key: component["price"] / per, "conditions": conditions}
+            priced["prices"].append(price)
+        element["price_components"] = kept
+    for ours, theirs in (("min_price", "minCost"), ("max_price", "maxCost")):
+        if ours in tariff:
+            names = {"excl_vat": "exclTax", "incl_vat": "inclTax"}
+            ocpp[theirs] = {names[k]: v for k, v in tariff[ours].items()}
+    return tariff, ocpp
+
+
+def ocpp_agrees_with_the_oracle(case):
+    ocpi, ocpp = _as_ocpp(case["tariff"])
+    if not any(field in ocpp for field, _, _ in _OCPP_FIELDS.values()):
+        return
+    samples = case["session"]["samples"]
+    expected = oracle_tariff.price_samples(ocpi, case["timezone"], samples)
+    result = tariff_runner.run(tariff_cases.job(case | {"tariff": ocpp}))
+    _agree(expected, result, ocpi["currency"])
+
+
+@pytest.mark.parametrize("chunk", CHUNKS)
+def test_ocpp_tariffs_agree_with_the_oracle(chunk):
+    explore(ocpp_agrees_with_the_oracle, chunk, 60, cases())
