@@ -148,29 +148,25 @@ def itemise(pricer):
             at = i
             start = pricer.periods[i][0] if pricer.periods else 0
             periods.append({"start_ms": pricer.start_ms + start, "dimensions": []})
-        line = {"price_micro": price, "vat_ppm": None if vat is None else vat // 1000}
-        line["excl_minor"] = excls[k]
-        line["incl_minor"] = incls[k]
+        unit = 1
+        if isinstance(dimension, int):
+            unit = _UNIT[dimension]
+            dimension = TYPES[dimension]
+        line = {
+            "type": dimension, "volume": volume // unit, "price_micro": price,
+            "vat_ppm": None if vat is None else vat // 1000,
+            "excl_minor": excls[k], "incl_minor": incls[k],
+        }  # fmt: skip
+        if volume % unit:
+            line["rest_nano"] = volume % unit
         if vat is not None and vat % 1000:
             line["vat_ppb"] = vat
-        if isinstance(dimension, int):
-            line["type"] = TYPES[dimension]
-            unit = _UNIT[dimension]
-            line["volume"] = volume // unit
-            if volume % unit:
-                line["rest_nano"] = volume % unit
-        else:
-            line["type"] = dimension
-            line["volume"] = 1
         periods[-1]["dimensions"].append(line)
-    idle = charging = 0
+    spent = [0, 0, 0, 0]
     for p in pricer.periods:
-        if p[1] == 0:
-            idle += p[5]
-        elif p[1] == 1:
-            charging += p[5]
+        spent[p[1]] += p[5]
     return {
         "periods": periods, "excl_minor": excl_minor, "incl_minor": incl_minor,
         "exact_excl": decimal(net, ONE), "energy_wh": pricer.energy_wh(),
-        "time_ms": charging // 10**6, "parking_ms": idle // 10**6,
+        "time_ms": spent[1] // 10**6, "parking_ms": spent[0] // 10**6,
     }  # fmt: skip

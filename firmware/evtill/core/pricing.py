@@ -24,7 +24,11 @@ _NS = 1000000  # nanoseconds in a millisecond, nanowatt-hours in a milliwatt-hou
 # Chronological periods up to here; then volumes go to an earlier period of the same prices.
 _MAX_PERIODS = 32
 # A period: start in ms, state, rates of energy and time (-1: free), volumes in nWh and ns.
-_STATE, _ENERGY_RATE, _TIME_RATE, _ENERGY_N, _TIME_N = 1, 2, 3, 4, 5
+_STATE = 1
+_ENERGY_RATE = 2
+_TIME_RATE = 3
+_ENERGY_N = 4
+_TIME_N = 5
 
 _small = array("i", [0])
 
@@ -284,23 +288,17 @@ class Pricer:
 
     def _open(self, energy_rate, time_rate):
         """Goes on in the open period, in an earlier one of the same prices, or in a new one."""
+        key = [self._state, energy_rate, time_rate]
+        periods = self.periods
         i = self._period
-        count = len(self.periods)
-        if i < 0 or not self._same(i, energy_rate, time_rate):
+        if i < 0 or periods[i][1:4] != key:
+            count = len(periods)
             i = 0 if count >= _MAX_PERIODS else count
-            while i < count and not self._same(i, energy_rate, time_rate):
+            while i < count and periods[i][1:4] != key:
                 i += 1
             if i == count:
-                start = self._cut_t // _NS
-                self.periods.append([start, self._state, energy_rate, time_rate, 0, 0])
+                periods.append([self._cut_t // _NS] + key + [0, 0])
             self._period = i
-
-    def _same(self, i, energy_rate, time_rate):
-        p = self.periods[i]
-        return (
-            p[_STATE] == self._state and p[_ENERGY_RATE] == energy_rate
-            and p[_TIME_RATE] == time_rate
-        )  # fmt: skip
 
     # --- journal ------------------------------------------------------------------------------
 
