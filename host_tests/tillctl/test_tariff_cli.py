@@ -92,6 +92,14 @@ def test_lint_exits_with_1_when_it_warns(tillctl):
     assert tillctl("lint", SIMPLE, "--power-kw", "22")[0] == 0
 
 
+def test_without_an_interpreter_one_line_says_how_to_provide_it(tillctl, tmp_path, monkeypatch):
+    path = tmp_path / "cases.jsonl"
+    path.write_text(json.dumps(case()))
+    monkeypatch.setenv("MICROPYTHON", str(tmp_path / "missing"))
+    code, out, err = tillctl("price", path, "--on", "micropython32")
+    assert (code, out) == (1, "") and "MICROPYTHON" in err and err.count("\n") == 1
+
+
 @pytest.mark.parametrize("on", ["cpython", "micropython32", "micropython64"])
 def test_a_session_of_samples(price, on):
     code, (result,) = price(case(), on=on)

@@ -240,8 +240,12 @@ def _on_micropython(jobs: list[dict], bits: int) -> Iterator[dict]:
     tree = firmware.build(
         firmware.BUILD / "mpy" / "tillctl", firmware.ROOT / "firmware", _RUNNER
     )
+    try:
+        interpreter = runtime.micropython(bits)
+    except runtime.RuntimeMissing as e:
+        raise TariffError(f"tariff: {e}") from None
     said = subprocess.run(
-        [*runtime.micropython(bits), "-X", "heapsize=32m", "-c",
+        [*interpreter, "-X", "heapsize=32m", "-c",
          "import tariff_runner; tariff_runner.main()"],
         input="".join(json.dumps(j) + "\n" for j in jobs),
         env={"MICROPYPATH": f"{tree}:.frozen"}, capture_output=True, text=True, check=False,

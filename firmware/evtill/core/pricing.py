@@ -79,7 +79,8 @@ class Pricer:
     # --- samples ------------------------------------------------------------------------------
 
     def sample(self, unix_ms, register_wh, charging, power_w=None, current_ma=None):
-        """A meter reading; state, power and current hold from it until the next sample."""
+        """A meter reading; state, power and current (summed over the phases; None: not measured)
+        hold from it until the next sample."""
         self.tick(
             _narrow(unix_ms - self.start_ms),
             register_wh - self.register_wh,
