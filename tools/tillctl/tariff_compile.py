@@ -17,9 +17,8 @@ from .tariff_model import (
     text,
     unix_day,
     unix_ms,
-    write,
-    years,
 )
+from .tariff_table import write, years
 
 DAYS = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
 _DIMENSIONS = {

@@ -16,9 +16,9 @@ from .tariff_model import (
     day_text,
     json_number,
     minute_text,
-    parse,
     time_text,
 )
+from .tariff_table import parse
 
 _HEADINGS = ("Energy", "Charging time", "Parking (not charging)", "Per session", "Reservation",
              "Per reservation")  # fmt: skip
