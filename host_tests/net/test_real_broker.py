@@ -97,37 +97,47 @@ def test_a_wrong_password_is_refused_with_its_code(broker):
 
 
 OUTBOX = """
-waiting = ["%d" % n for n in range({n})]
+gc.threshold(8192)
 flying = {{}}
+again = []
+fresh = 0
+downs = 0
 c = Client(subscriptions=("evtill/v1/c1/echo",))
 c.link.connect_ms = c.link.dead_ms = c.link.puback_ms = {patience_ms}
 c.link.on_message = lambda topic, payload: None
 
 def fill(*_):
-    for text in waiting:
-        if c.link.up and text not in flying.values():
-            try:
-                pid = c.link.publish_nowait("evtill/v1/c1/echo", text + "." * {size})
-            except LinkError:
-                return
-            if pid is None:
-                return
-            flying[pid] = text
+    nonlocal fresh
+    while c.link.up and (again or fresh < {n}):
+        number = again[-1] if again else fresh
+        try:
+            pid = c.link.publish_nowait("evtill/v1/c1/echo", "%d" % number + "." * {size})
+        except LinkError:
+            return
+        if pid is None:
+            return
+        flying[pid] = number
+        if again:
+            again.pop()
+        else:
+            fresh += 1
 
 def puback(pid):
-    waiting.remove(flying.pop(pid))
+    flying.pop(pid)
     c.changed.set()
 
 def down(reason):
+    nonlocal downs
+    downs += 1
+    again.extend(flying.values())
     flying.clear()
-    c.on_down(reason)
 
 c.link.on_up = c.link.on_room = fill
 c.link.on_puback = puback
 c.link.on_down = down
 c.start()
-await c.until(lambda: not waiting, 50000)
-print(len(c.downs))
+await c.until(lambda: fresh == {n} and not flying and not again, 50000)
+print(downs)
 await c.stop()
 """
 

@@ -134,7 +134,7 @@ def mute(kind=socket.SOCK_STREAM):
 LINK = """
 gaps = Gaps()
 c = Client({more})
-c.link.connect_ms = 1000
+c.link.connect_ms = 500
 c.start()
 await c.until(lambda: len(c.downs) == 2)
 c.task.cancel()
