@@ -28,7 +28,7 @@ def shorten(sources: dict[str, str], keep: Iterable[str] = ()) -> dict[str, str]
     """{module: source} with short private names. keep: names of others' (a library's base class)
     that must stay. Raises ValueError for a module that reaches private names by text."""
     folded = {name: _INTEGER.sub(r"\1 = const(\2)\3", text) for name, text in sources.items()}
-    kept = set(keep)
+    kept = set(keep) | set().union(*(_imported(text) for text in folded.values()))
     private = {name: _private_names(name, text) - kept for name, text in folded.items()}
     count = Counter(itertools.chain.from_iterable(private.values()))
     taken = kept | {word for text in folded.values() for word in re.findall(r"\b_\w+\b", text)}
@@ -46,7 +46,7 @@ def shorten(sources: dict[str, str], keep: Iterable[str] = ()) -> dict[str, str]
 
 
 def _private_names(module: str, text: str) -> set[str]:
-    """Private names that a module defines or uses, but for imported ones and folded constants."""
+    """Private names that a module defines or uses, but for folded constants."""
     tree = ast.parse(text)
     found, fixed = set(), set()
     for node in ast.walk(tree):
@@ -58,16 +58,23 @@ def _private_names(module: str, text: str) -> set[str]:
             found.add(node.name)
         elif isinstance(node, ast.arg):
             found.add(node.arg)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            base = node.module if isinstance(node, ast.ImportFrom) else None
-            fixed |= set((base or "").split("."))
-            fixed |= {part for alias in node.names for part in alias.name.split(".")}
         elif _by_text(node):
             raise ValueError(f"{module}: line {node.lineno} reaches a private name by text")
     for node in tree.body:
         if isinstance(node, ast.Assign) and _is_const(node.value):
             fixed |= {target.id for target in node.targets if isinstance(target, ast.Name)}
     return {name for name in found if _PRIVATE.match(name)} - fixed
+
+
+def _imported(text: str) -> set[str]:
+    """Names that a module knows by importing them."""
+    found = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            base = node.module if isinstance(node, ast.ImportFrom) else None
+            for dotted in (base or "", *(alias.name for alias in node.names)):
+                found |= set(dotted.split("."))
+    return found
 
 
 def _by_text(node: ast.AST) -> TypeGuard[ast.Call]:

@@ -95,9 +95,11 @@ class VirtualBoard:
         start = _START % {"rom": str(rom), "size": rom.stat().st_size}
         command = ["-X", f"heapsize={self._heap}", "-c", start]
         self._process = subprocess.Popen(
-            [*self._interpreter, *command, json.dumps(wiring)],
+            [*self._interpreter, *command],
             stdin=board_repl, stdout=board_repl, pass_fds=[*fds, board_control.fileno()],
-            env=os.environ | {"MICROPYPATH": f"{SILICON}:.frozen"}, start_new_session=True,
+            # By the environment: MicroPython takes no argument of more than 255 characters.
+            env=os.environ | {"MICROPYPATH": f"{SILICON}:.frozen", "WIRING": json.dumps(wiring)},
+            start_new_session=True,
         )  # fmt: skip
         board_control.close()
         board_repl.close()

@@ -14,6 +14,7 @@ sys.modules["vfs"] = __import__("virtual_vfs")
 
 import io  # noqa: E402
 import json  # noqa: E402
+import os  # noqa: E402
 import select  # noqa: E402, F401
 import ssl  # noqa: E402, F401
 
@@ -128,7 +129,7 @@ def serve_friendly(console, scope):
 
 
 def main():
-    wiring = json.loads(sys.argv[-1])
+    wiring = json.loads(os.getenv("WIRING"))
     wiring["open"] = open
     machine.wire_up(wiring)
     root = machine.Partition("vfs")

@@ -49,10 +49,19 @@ def advance(wait_ms, asleep=False):
     """Lets simulated time pass: until a wire speaks, an event is due or `wait_ms` are over.
 
     A sleeper (`asleep`) hears no wire. Raises KeyboardInterrupt on the console's Ctrl-C."""
+    if _hear_console():
+        return  # it came before: the simulator will not tell of it again
     send(ADVANCE, busy[0] | (0x80 if asleep else 0), wait_ms)
     if _control.readinto(_in) != 16 or _in[0] != TIME:
         raise SystemExit(0)  # the simulator hung up
+    _hear_console()
+
+
+def _hear_console():
+    """Takes what a technician has typed. Returns whether there was something."""
+    heard = False
     while _repl_poll.poll(0):
+        heard = True
         byte = _repl.read(1)  # a longer read would wait until it has them all
         if not byte:
             raise SystemExit(0)
@@ -60,6 +69,7 @@ def advance(wait_ms, asleep=False):
             raise KeyboardInterrupt
         if len(repl_input) < 4096:
             repl_input.extend(byte)
+    return heard
 
 
 def now_ms():
