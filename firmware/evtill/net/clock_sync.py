@@ -22,23 +22,26 @@ def request(cookie):
 def parse(reply, cookie):
     """The server's transmit time in Unix ms. Raises ClockError (checks of RFC 4330 section 5)."""
     if len(reply) < _PACKET:
-        raise ClockError("time server: %d bytes instead of 48" % len(reply))
+        _refuse("%d bytes instead of 48" % len(reply))
     if bytes(reply[24:32]) != cookie:
-        raise ClockError("time server: answers another request")
+        _refuse("answers another request")
     if reply[0] & 7 != 4 or not 3 <= reply[0] >> 3 & 7 <= 4:
-        raise ClockError("time server: mode or version is not a server's")
+        _refuse("mode or version is not a server's")
     if reply[1] == 0:
-        code = "".join(chr(c) for c in reply[12:16] if 32 < c < 127)
-        raise ClockError("time server: kiss of death " + code)
+        _refuse("kiss of death " + "".join(chr(c) for c in reply[12:16] if 32 < c < 127))
     if reply[0] >> 6 == 3 or reply[1] > 15:
-        raise ClockError("time server: not synchronised")
-    for at in (4, 8):  # root delay and dispersion: 16.16 s, below the RFC's infinity of 1 s
-        if reply[at] or reply[at + 1]:
-            raise ClockError("time server: too far from its reference")
+        _refuse("not synchronised")
+    # Root delay and dispersion, 16.16 s: below the RFC's infinity of 1 s.
+    if any(reply[4:6]) or any(reply[8:10]):
+        _refuse("too far from its reference")
     sent_ms = _unix_ms(reply, 40)
     if not any(reply[40:48]) or sent_ms < _unix_ms(reply, 32):
-        raise ClockError("time server: no transmit time")
+        _refuse("no transmit time")
     return sent_ms
+
+
+def _refuse(reason):
+    raise ClockError("time server: " + reason)
 
 
 def _unix_ms(reply, at):
@@ -70,5 +73,5 @@ def query(host, port=123, timeout_s=3):
         if sock:
             sock.close()
     if round_trip_ms > _MAX_ROUND_TRIP_MS:
-        raise ClockError("time server: %d ms to answer" % round_trip_ms)
+        _refuse("%d ms to answer" % round_trip_ms)
     return parse(reply, cookie) + round_trip_ms // 2

@@ -9,9 +9,8 @@ MQTT Version 3.1.1.
 import asyncio
 import os
 import socket
-import struct
-import time
 from asyncio import core
+from time import ticks_diff, ticks_ms
 
 from micropython import const
 from umqtt.simple import MQTTClient
@@ -56,7 +55,7 @@ class MqttLink(MQTTClient):
     rx_bytes: the longest packet to receive; tx_bytes: the longest to send; window: QoS 1 publishes
     in flight at most."""
 
-    connect_ms = 10000  # for each address, for each read of TLS, and for the MQTT handshake
+    connect_ms = 10000  # for TCP, for each read of TLS, and for the MQTT handshake
     dead_ms = 10000  # the broker is gone when nothing answers a ping in this time
     puback_ms = 30000
     backoff_ms = (1000, 60000)  # the first and the longest pause before a new attempt
@@ -95,10 +94,10 @@ class MqttLink(MQTTClient):
         self._from = self._offered = self._to = 0
         self._draining = None
         self._starved = False
-        self._pending = []  # [packet id, ticks when sent] of publishes without their PUBACK
+        self._pending = {}  # packet id: ticks when sent, of publishes without their PUBACK
         self._pinged = False
         # Ticks: last received, last sent, ping or connection begun.
-        self._heard = self._spoke = self._since = time.ticks_ms()
+        self._heard = self._spoke = self._since = ticks_ms()
 
     # --- for the application ---
 
@@ -123,18 +122,16 @@ class MqttLink(MQTTClient):
         if self._to or qos and len(self._pending) >= self.window:
             self._starved = True
             return None
-        topic, payload = _octets(topic), _octets(payload)
-        body = 2 + len(topic) + len(payload) + (2 if qos else 0)
-        end = self._begin(_PUBLISH | qos << 1 | bool(retain), body)
-        end = self._put(end, topic)
+        payload = _octets(payload)
+        head = _string(topic)
         pid = 0
         if qos:
             pid = self._next_id()
-            struct.pack_into("!H", self._tx, end, pid)
-            end += 2
-            self._pending.append((pid, time.ticks_ms()))
-        self._tx[end : end + len(payload)] = payload
-        self._commit(end + len(payload))
+            head += _number(pid)
+        end = self._begin(_PUBLISH | qos << 1 | bool(retain), len(head) + len(payload))
+        if qos:
+            self._pending[pid] = ticks_ms()
+        self._commit(self._add(self._add(end, head), payload))
         return pid
 
     def disconnect(self):
@@ -142,7 +139,7 @@ class MqttLink(MQTTClient):
         self._leaving = True
         if self._state != _DOWN:
             try:
-                self._short(_DISCONNECT)
+                self._send(_DISCONNECT)
             except LinkError:
                 pass  # it is gone already
         self._fail(None)
@@ -171,20 +168,12 @@ class MqttLink(MQTTClient):
     def connect(self):
         """A connected non-blocking socket, after TLS where there is a context. Blocks: call it in
         a thread. Raises LinkError."""
-        sock = error = None
+        sock = None
         try:
-            found = socket.getaddrinfo(self.server, self.port, 0, socket.SOCK_STREAM)
-            for entry in found[:2]:  # a name's IPv6 address may lead nowhere
-                try:
-                    sock = socket.socket(entry[0], socket.SOCK_STREAM)
-                    sock.settimeout(self.connect_ms / 1000)
-                    sock.connect(entry[-1])
-                    break
-                except OSError as e:
-                    error = e
-                    sock = _closed(sock)
-            if sock is None:
-                raise LinkError("cannot connect: %s" % (error or "no address"))
+            entry = socket.getaddrinfo(self.server, self.port, 0, socket.SOCK_STREAM)[0]
+            sock = socket.socket(entry[0], socket.SOCK_STREAM)
+            sock.settimeout(self.connect_ms / 1000)
+            sock.connect(entry[-1])
             try:
                 sock.setsockopt(_IPPROTO_TCP, _TCP_NODELAY, 1)
             except OSError:
@@ -204,7 +193,7 @@ class MqttLink(MQTTClient):
             self.sock = await self._worker.call(self.connect)
             if self._leaving:
                 return
-            self._heard = self._since = time.ticks_ms()
+            self._heard = self._since = ticks_ms()
             self._state = _GREETING
             self._say_connect()
             reader = asyncio.create_task(self._read())
@@ -241,7 +230,7 @@ class MqttLink(MQTTClient):
                 if n == 0:
                     raise LinkError("closed by the broker")
                 if n:
-                    self._heard = time.ticks_ms()
+                    self._heard = ticks_ms()
                     self._pinged = False
                     self._filled += n
                     self._take()
@@ -250,27 +239,27 @@ class MqttLink(MQTTClient):
 
     def _check(self):
         """Does what is due by now; ms until something will be. Raises LinkError."""
-        now = time.ticks_ms()
+        now = ticks_ms()
         if self._state != _UP:
-            left = self.connect_ms - time.ticks_diff(now, self._since)
+            left = self.connect_ms - ticks_diff(now, self._since)
             if left <= 0:
                 raise LinkError("no answer to " + ("CONNECT", "SUBSCRIBE")[self._state - 1])
             return left
         patience = self.puback_ms  # a publish does not wake this task: it comes to look
-        if self._pending:
-            patience -= time.ticks_diff(now, self._pending[0][1])
-            if patience <= 0:
-                raise LinkError("no PUBACK")
+        for sent in self._pending.values():
+            patience = min(patience, self.puback_ms - ticks_diff(now, sent))
+        if patience <= 0:
+            raise LinkError("no PUBACK")
         if not self._pinged:
             # The broker must hear from us within keepalive, and we want to hear from it.
-            quiet = max(time.ticks_diff(now, self._heard), time.ticks_diff(now, self._spoke))
+            quiet = max(ticks_diff(now, self._heard), ticks_diff(now, self._spoke))
             left = self.keepalive * 500 - quiet
             if left > 0:
                 return min(left, patience)
-            self._short(_PINGREQ)
+            self._send(_PINGREQ)
             self._pinged = True
             self._since = now
-        left = self.dead_ms - time.ticks_diff(now, self._since)
+        left = self.dead_ms - ticks_diff(now, self._since)
         if left <= 0:
             raise LinkError("the broker is silent")
         return min(left, patience)
@@ -293,16 +282,19 @@ class MqttLink(MQTTClient):
         self._tx[at] = body
         return at + 1
 
-    def _put(self, at, octets):
-        """A length-prefixed string at _tx[at] (MQTT 1.5.3); where it ends."""
-        n = len(octets)
-        struct.pack_into("!H", self._tx, at, n)
-        self._tx[at + 2 : at + 2 + n] = octets
-        return at + 2 + n
+    def _add(self, at, octets):
+        """Copies octets to _tx[at]; where they end."""
+        end = at + len(octets)
+        self._tx[at:end] = octets
+        return end
+
+    def _send(self, first, body=b""):
+        """A packet other than PUBLISH."""
+        self._commit(self._add(self._begin(first, len(body)), body))
 
     def _commit(self, end):
         self._to = end
-        self._spoke = time.ticks_ms()
+        self._spoke = ticks_ms()
         if not self._draining and not self._write():
             self._draining = asyncio.create_task(self._drain())
 
@@ -339,18 +331,10 @@ class MqttLink(MQTTClient):
             self._starved = False
             self.on_room()
 
-    def _short(self, first, pid=None):
-        """PINGREQ and DISCONNECT without, PUBACK with a packet id."""
-        end = self._begin(first, 0 if pid is None else 2)
-        if pid is not None:
-            struct.pack_into("!H", self._tx, end, pid)
-            end += 2
-        self._commit(end)
-
     def _next_id(self):
         while True:
             self.pid = self.pid % 0xFFFF + 1
-            if all(one[0] != self.pid for one in self._pending):
+            if self.pid not in self._pending:
                 return self.pid
 
     def _say_connect(self):
@@ -363,27 +347,19 @@ class MqttLink(MQTTClient):
         if self.user is not None:
             strings += [self.user, self.pswd or b""]
             flags |= 0xC0
-        strings = [_octets(s) for s in strings]
-        end = self._begin(_CONNECT, 10 + sum(2 + len(s) for s in strings))
-        end = self._put(end, b"MQTT")
-        struct.pack_into("!BBH", self._tx, end, 4, flags, self.keepalive)
-        end += 4
+        # protocol level 4
+        body = _string("MQTT") + bytes((4, flags)) + _number(self.keepalive)
         for s in strings:
-            end = self._put(end, s)
-        self._commit(end)
+            body += _string(s)
+        self._send(_CONNECT, body)
 
     def _say_subscribe(self):
         """SUBSCRIBE (MQTT 3.8) to all topics at once."""
-        topics = [_octets(t) for t in self.subscriptions]
-        end = self._begin(_SUBSCRIBE, 2 + sum(3 + len(t) for t in topics))
         self._sub_id = self._next_id()
-        struct.pack_into("!H", self._tx, end, self._sub_id)
-        end += 2
-        for t in topics:
-            end = self._put(end, t)
-            self._tx[end] = 1
-            end += 1
-        self._commit(end)
+        body = _number(self._sub_id)
+        for topic in self.subscriptions:
+            body += _string(topic) + b"\x01"
+        self._send(_SUBSCRIBE, body)
 
     # --- receiving ---
 
@@ -427,16 +403,16 @@ class MqttLink(MQTTClient):
         if first & 0xF0 == _PUBLISH:
             if self._state == _GREETING:
                 raise LinkError("PUBLISH before CONNACK")
-            topic_end, payload, pid = self._publish_head(first, start, end)
+            topic_end, payload, pid = self._head(first, start, end)
             self.on_message(bytes(rx[start + 2 : topic_end]), bytes(rx[payload:end]))
             if pid and self._state != _DOWN:
-                self._short(_PUBACK, pid)
+                self._send(_PUBACK, _number(pid))
         elif first == _PINGRESP:
             _expect(end - start == 0, "PINGRESP")
             self._attempt = 0
         elif first == _PUBACK:
             _expect(end - start == 2 and self._state == _UP, "PUBACK")
-            self._confirm(rx[start] << 8 | rx[start + 1])
+            self._confirm(self._got(start))
         elif first == _CONNACK:
             _expect(end - start == 2 and self._state == _GREETING and rx[start] < 2, "CONNACK")
             if rx[start + 1]:
@@ -449,24 +425,26 @@ class MqttLink(MQTTClient):
                 self._ready()
         else:
             _expect(self._state == _SUBSCRIBING and end - start == 2 + len(self.subscriptions)
-                    and rx[start] << 8 | rx[start + 1] == self._sub_id, "SUBACK")  # fmt: skip
-            if any(code > 1 for code in rx[start + 2 : end]):
+                    and self._got(start) == self._sub_id, "SUBACK")  # fmt: skip
+            if max(rx[start + 2 : end]) > 1:
                 raise LinkError("subscription refused")
             self._ready()
 
-    def _publish_head(self, first, start, end):
+    def _head(self, first, start, end):
         """(end of topic, start of payload, packet id or 0) of a PUBLISH (MQTT 3.3)."""
-        rx = self._rx
         _expect(end - start >= 2, "PUBLISH")
-        topic_end = payload = start + 2 + (rx[start] << 8 | rx[start + 1])
+        topic_end = start + 2 + self._got(start)
+        payload = topic_end + (first & 2)
+        # A message to be skipped is longer than _rx: its head has to be in there all the same.
+        _expect(start + 2 < topic_end and payload <= min(end, len(self._rx)), "PUBLISH")
         pid = 0
         if first & 2:
-            payload += 2
-        _expect(topic_end > start + 2 and payload <= end, "PUBLISH")
-        if first & 2 and payload <= len(rx):
-            pid = rx[topic_end] << 8 | rx[topic_end + 1]
+            pid = self._got(topic_end)
             _expect(pid, "PUBLISH")
         return topic_end, payload, pid
+
+    def _got(self, at):
+        return self._rx[at] << 8 | self._rx[at + 1]
 
     def _ready(self):
         self._state = _UP
@@ -475,13 +453,11 @@ class MqttLink(MQTTClient):
 
     def _confirm(self, pid):
         self._attempt = 0
-        for i, one in enumerate(self._pending):
-            if one[0] == pid:
-                self._pending.pop(i)
-                self.on_puback(pid)
-                self._room()
-                return
-        self.stray += 1  # a second PUBACK harms nobody
+        if self._pending.pop(pid, None) is None:
+            self.stray += 1  # a second PUBACK harms nobody
+            return
+        self.on_puback(pid)
+        self._room()
 
     def _skip_from(self, at, start, end):
         """Begins to skip a message that is longer than _rx: left alone, the broker would send it
@@ -491,8 +467,7 @@ class MqttLink(MQTTClient):
             raise LinkError("packet of %d bytes" % (end - at))
         if self._filled - at < len(self._rx):
             return at  # more of it will come, and then its head is there
-        _, payload, self._skip_id = self._publish_head(first, start, end)
-        _expect(payload <= self._filled, "PUBLISH")
+        _, payload, self._skip_id = self._head(first, start, end)
         self._skip = end - self._filled
         return self._filled
 
@@ -504,7 +479,7 @@ class MqttLink(MQTTClient):
             if not self._skip:
                 self.skipped += 1
                 if self._skip_id:
-                    self._short(_PUBACK, self._skip_id)
+                    self._send(_PUBACK, _number(self._skip_id))
         return n
 
 
@@ -515,6 +490,17 @@ def _expect(true, packet):
 
 def _octets(text):
     return text.encode() if isinstance(text, str) else text
+
+
+def _number(n):
+    """16 bits (MQTT 1.5.2)."""
+    return bytes((n >> 8, n & 0xFF))
+
+
+def _string(text):
+    """With its length before it (MQTT 1.5.3)."""
+    text = _octets(text)
+    return _number(len(text)) + text
 
 
 def _closed(sock):
