@@ -1,4 +1,5 @@
 import hwconfig
+
 from evtill.app import compose
 
 compose.run(hwconfig)

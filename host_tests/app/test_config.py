@@ -22,7 +22,7 @@ def test_defaults_are_filled_in():
 @pytest.mark.parametrize("key", GOOD)
 def test_a_missing_key_is_named(key):
     given = {k: v for k, v in GOOD.items() if k != key}
-    with pytest.raises(ConfigError, match=f"^{key} is missing: it must be "):
+    with pytest.raises(ConfigError, match=rf"^{key} is missing: it must be "):
         parse(json.dumps(given))
 
 
@@ -44,11 +44,11 @@ def test_a_value_out_of_range_is_named_with_what_it_may_be(key, value):
 
 
 def test_an_unknown_key_is_named_with_the_known_ones():
-    with pytest.raises(ConfigError, match="^unknown key brokerhost; known: .*broker_host"):
+    with pytest.raises(ConfigError, match=r"^unknown key brokerhost; known: .*broker_host"):
         parse(json.dumps(GOOD | {"brokerhost": "x"}))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"', "\x00"])
 def test_what_is_no_json_object_is_said(text):
-    with pytest.raises(ConfigError, match="^the configuration is not"):
+    with pytest.raises(ConfigError, match=r"^the configuration is not"):
         parse(text)

@@ -169,7 +169,7 @@ def test_a_lost_record_is_reported_and_the_rest_delivered() -> None:
     got = []
     for _ in range(20):
         for record_id, jws in send_all(outbox, 0):
-            got.append(jws)
+            got.append(bytes(jws))
             outbox.confirm(record_id, records.sha256(jws))
     assert outbox.waiting() == 0
     assert len(got) == 7 and set(got) < set(made(8))

@@ -1,5 +1,6 @@
 """Records in flash: the same bytes come back, and few of them are kept."""
 
+import hashlib
 import random
 
 import pytest
@@ -16,7 +17,8 @@ def kept_bytes(parts) -> bytes:
 
 def test_a_record_comes_back_and_takes_under_900_bytes() -> None:
     jws = records.signed(SIGNER, 1042, records.sha256(b"previous"), assurance="uid")
-    form, header, parts = packing.split(jws)
+    form, header, parts, digest = packing.split(jws)
+    assert digest == hashlib.sha256(jws).digest()
     assert (form, header) == (packing.WORDS_1, jws.split(b".")[0])
     kept = kept_bytes(parts)
     assert packing.join(form, header, kept) == jws
@@ -27,7 +29,8 @@ def test_a_record_of_many_periods_comes_back() -> None:
     bill = records.bill()
     bill["periods"] *= 7
     jws = records.envelope(SIGNER, records.payload(SIGNER, records.facts(), bill))
-    form, header, parts = packing.split(jws)
+    form, header, parts, digest = packing.split(jws)
+    assert digest == hashlib.sha256(jws).digest()
     assert form == packing.WORDS_1 and packing.join(form, header, kept_bytes(parts)) == jws
 
 
@@ -43,7 +46,8 @@ def test_a_record_of_many_periods_comes_back() -> None:
     ],
 )  # fmt: skip
 def test_whatever_is_not_such_a_jws_is_kept_as_it_is(jws: bytes) -> None:
-    form, header, parts = packing.split(jws)
+    form, header, parts, digest = packing.split(jws)
+    assert digest == hashlib.sha256(jws).digest()
     assert form == packing.RAW
     assert packing.join(form, header, kept_bytes(parts)) == jws
 

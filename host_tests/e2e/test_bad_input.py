@@ -5,7 +5,7 @@ import json
 import pytest
 
 from evtill.core.errors import ConfigError
-from host_tests.e2e.charger import HEAD, check, charger, outcome, run, step, tap
+from host_tests.e2e.charger import HEAD, charger, check, outcome, run, step, tap
 from tillctl.port import Port
 from tillsim import play
 
@@ -61,14 +61,14 @@ def test_a_swapped_meter_starts_nothing(tmp_path):
 
 
 BAD_CONFIGS = [
-    ("unknown", lambda c: c | {"brokerhost": "x"}, "unknown key brokerhost"),
-    ("missing", lambda c: {k: v for k, v in c.items() if k != "ack_key"}, "ack_key is missing"),
-    ("range", lambda c: c | {"broker_port": 99999}, "broker_port must be a whole number from 1"),
+    (lambda c: c | {"brokerhost": "x"}, "unknown key brokerhost"),
+    (lambda c: {k: v for k, v in c.items() if k != "ack_key"}, "ack_key is missing"),
+    (lambda c: c | {"broker_port": 99999}, "broker_port must be a whole number from 1"),
 ]
 
 
-@pytest.mark.parametrize(("what", "spoil", "line"), BAD_CONFIGS, ids=[c[0] for c in BAD_CONFIGS])
-def test_a_bad_configuration_leaves_a_safe_board_that_mpremote_reaches(tmp_path, what, spoil, line):
+@pytest.mark.parametrize(("spoil", "line"), BAD_CONFIGS)
+def test_a_bad_configuration_leaves_a_safe_board_that_mpremote_reaches(tmp_path, spoil, line):
     text = HEAD + tap(5) + step(8, "plug", kw=11) + step(30, "end")
     with charger(tmp_path, text) as playing:
         board, kernel = playing.charger.board, playing.charger.kernel
@@ -89,15 +89,15 @@ def test_a_bad_configuration_leaves_a_safe_board_that_mpremote_reaches(tmp_path,
         console = (result.folder / "console.log").read_text()
         assert [said for said in console.splitlines() if line in said]
         assert "Traceback" not in console
-        assert "brokerhost" in str(play.while_pumping(
-            kernel, lambda: port.mpremote("fs", "cat", f":{path}"))) or what != "unknown"  # fmt: skip
+        reached = play.while_pumping(kernel, lambda: port.mpremote("fs", "cat", f":{path}"))
+        assert json.loads(reached)["charger_id"] == play.CHARGER
 
 
 def test_tillctl_refuses_a_bad_configuration_before_it_touches_the_board(tmp_path):
     from tillctl import provision
 
     port = Port("/dev/no-such-port", lambda said: None)
-    with pytest.raises(ConfigError, match="^keepalive_s must be a whole number from 10 to 600"):
+    with pytest.raises(ConfigError, match=r"^keepalive_s must be a whole number from 10 to 600"):
         provision.provision(port, "DE*EVT*E1", {"broker_host": "b", "keepalive_s": 1}, b"", [])
     with pytest.raises(ConfigError, match="is not a card UID"):
         provision.provision(port, "DE*EVT*E1", {"broker_host": "b"}, b"", ["04A2"])

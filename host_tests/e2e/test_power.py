@@ -2,7 +2,7 @@
 
 import pytest
 
-from host_tests.e2e.charger import CARD, HEAD, check, charger, outcome, run, session, step, tap
+from host_tests.e2e.charger import CARD, HEAD, charger, check, outcome, run, session, step, tap
 
 END = step(900, "end")
 

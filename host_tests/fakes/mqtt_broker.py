@@ -89,9 +89,11 @@ class Client:
 class MqttBroker:
     """Serves one script (a function of a Client) per connection, in turn; the last for the rest.
 
-    `errors` holds what scripts raised, `served` counts connections, `accepted_at` their times."""
+    tls: an ssl.SSLContext for servers, or None. `errors` holds what scripts raised, `served`
+    counts connections, `accepted_at` their times."""
 
-    def __init__(self, *scripts, receive_buffer=0):
+    def __init__(self, *scripts, receive_buffer=0, tls=None):
+        self._tls = tls
         self.scripts = scripts
         self.errors = []
         self.served = 0
@@ -124,8 +126,11 @@ class MqttBroker:
             self.served += 1
             with sock:
                 try:
-                    script(Client(sock))
-                except (EOFError, ConnectionError):
+                    if self._tls:
+                        sock = self._tls.wrap_socket(sock, server_side=True)
+                    with sock:
+                        script(Client(sock))
+                except (EOFError, OSError):
                     pass  # the client went away: what it had to say first is asserted there
                 except Exception as e:  # noqa: BLE001 - the test looks at it
                     self.errors.append(e)

@@ -64,7 +64,9 @@ class Echo:
 
     def feed(self, data):
         self._rest += data
-        whole, self._rest = (self._rest[:8], self._rest[8:]) if len(self._rest) >= 8 else (b"", self._rest)
+        if len(self._rest) < 8:
+            return b""
+        whole, self._rest = self._rest[:8], self._rest[8:]
         return whole
 
 
@@ -76,7 +78,7 @@ def pingresp_server():
         try:
             link, _ = listener.accept()
             while link.recv(2):
-                time.sleep(0.005)  # the real server's own slowness, which must cost no simulated time
+                time.sleep(0.005)  # its own slowness, which must cost no simulated time
                 link.sendall(b"\xd0\x00")
         except OSError:
             return
@@ -163,7 +165,7 @@ print("diff", time.ticks_diff(time.ticks_add(a, 100), a), a < 1 << 30, time.tick
 def test_real_time_mode_keeps_to_the_real_clock(tmp_path):
     program = b"import time\ntime.sleep_ms(400)\nprint('at', time.ticks_ms())\n"
     started = time.monotonic()
-    said, kernel = play(tmp_path, program, real_time=True)
+    said, _ = play(tmp_path, program, real_time=True)
     assert "at 400" in said
     assert 0.4 <= time.monotonic() - started < 5
 

@@ -80,7 +80,8 @@ def walk(d):
 
 def drop_stale(port: Port, keep: list[str]) -> None:
     """Removes modules that this firmware does not have: an old one would shadow a new one."""
-    present = port.ask(_LIST + "answer = [p for p in walk('') if p.split('/')[0] not in ('data', 'rom')]")
+    here = "p.split('/')[0] not in ('data', 'rom')"
+    present = port.ask(f"{_LIST}answer = [p for p in walk('') if {here}]")
     stale = [p for p in present if p not in keep and (p.endswith((".py", ".mpy")))]
     if stale:
         port.say(f"flash: removing {', '.join(stale)}")

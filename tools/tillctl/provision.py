@@ -16,6 +16,7 @@ from tillctl import flash
 from tillctl.port import Port, PortError
 from tillctl.tariff_compile import compile_tariff
 
+_HAS_FIRMWARE = "try: import evtill.app\nexcept ImportError: answer = False\nelse: answer = True"
 _SECRETS = {"ack_key": 32, "command_key": 32, "token_key": 32, "mqtt_password": 16}
 
 
@@ -121,7 +122,7 @@ def provision(port: Port, charger: str, overrides: dict, tariff: bytes, uids: It
     config_table.parse(json.dumps(settings))
     token_list = token_file(bytes.fromhex(shared["token_key"]), uids)
 
-    if not port.ask("try: import evtill.app\nexcept ImportError: answer = False\nelse: answer = True"):
+    if not port.ask(_HAS_FIRMWARE):
         port.say("provision: no firmware on the board yet, so that goes first")
         flash.flash(port, board)
     made = port.ask(

@@ -40,8 +40,8 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
 
     board = commands.add_parser("board", help="start a virtual board for mpremote",
-                                description="Prints the path of the board's serial port and "
-                                "runs until Ctrl-C or SIGTERM. Any mpremote can talk to it.")  # fmt: skip
+                                description="Prints the path of the board's serial port, runs "
+                                "until Ctrl-C or SIGTERM. Any mpremote talks to it.")  # fmt: skip
     board.add_argument("--image", type=Path, help="flash image, made if absent (default: a new one "
                        "that is forgotten)")  # fmt: skip
     _interpreter(board)

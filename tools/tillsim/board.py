@@ -96,7 +96,8 @@ class VirtualBoard:
         command = ["-X", f"heapsize={self._heap}", "-c", start]
         self._process = subprocess.Popen(
             [*self._interpreter, *command],
-            stdin=board_repl, stdout=board_repl, pass_fds=[*fds, board_control.fileno()],
+            stdin=board_repl.fileno(), stdout=board_repl.fileno(),
+            stderr=board_repl.fileno(), pass_fds=[*fds, board_control.fileno()],
             # By the environment: MicroPython takes no argument of more than 255 characters.
             env=os.environ | {"MICROPYPATH": f"{SILICON}:.frozen", "WIRING": json.dumps(wiring)},
             start_new_session=True,
@@ -107,6 +108,10 @@ class VirtualBoard:
         self._kernel.attach(control, self._ended)
         self.console.attach(repl)
         self.on_power(True)
+
+    def use_heap(self, heap: str) -> None:
+        """Another heap size from the next power-on, such as "96k"."""
+        self._heap = heap
 
     def kill(self) -> None:
         """A power cut: SIGKILL, no last words."""

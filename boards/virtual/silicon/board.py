@@ -53,7 +53,7 @@ def run(source, name, mode, scope, errors):
         exec(compile(source, name, mode), scope)
     except SystemExit:
         raise
-    except BaseException as e:
+    except BaseException as e:  # noqa: BLE001  (a prompt shows whatever it is)
         sys.print_exception(e, errors)
     finally:
         link.program_running[0] = False

@@ -26,8 +26,8 @@ _QUEUE = 16
 
 
 class ChargePoint:
-    """parts: {"meter", "reader", "contactor", "display", "plugged"}; report(name, detail): an
-    event; beat(task name): the supervisor's."""
+    """parts: {"meter", "reader", "contactor", "display", "plugged", "reset"}; report(name,
+    detail): an event; beat(task name): the supervisor's."""
 
     def __init__(self, config, parts, till, tokens, clock, report, beat):
         self._config = config
@@ -36,6 +36,7 @@ class ChargePoint:
         self._contactor = parts["contactor"]
         self._display = parts["display"]
         self._plugged = parts["plugged"]
+        self._reset = parts["reset"]
         self._till = till
         self._tokens = tokens
         self._token_key = binascii.unhexlify(config["token_key"])
@@ -52,6 +53,7 @@ class ChargePoint:
         self._plug_deadline_ms = None
         self._checkpoint_ms = 0
         self._idle_lines = None
+        self._idle_until_ms = 0
         self._effects = {
             "authorise": self._authorise, "ask_plug": self._ask_plug, "start": self._start,
             "stop": self._stop, "say_refused": self._say_refused,
@@ -69,7 +71,13 @@ class ChargePoint:
             self._wake.set()
 
     async def run_session(self):
-        """Task: takes the events one by one and carries out what follows."""
+        """Task: takes the events one by one and carries out what follows.
+
+        Begun anew by the supervisor, it may find a session whose end went wrong halfway: what is
+        durable of it is in the journal, and a boot settles it from there."""
+        if self._till.session and self.state[0] not in states.RUNNING:
+            self._contactor.open()
+            self._reset()
         while True:
             self._beat("session")
             try:
@@ -357,8 +365,11 @@ class ChargePoint:
             self._display.show(screens.out_of_order(why) if why else self._idle_screen())
 
     def _idle_screen(self):
-        if self._idle_lines is None:
-            self._idle_lines = screens.idle(self._till.tariff, self._till.prices())
+        """Looked up once a minute: a tariff's prices may change with the hour."""
+        now_ms = self._clock.now_ms()
+        if self._idle_lines is None or now_ms >= self._idle_until_ms:
+            self._idle_until_ms = now_ms + 60000
+            self._idle_lines = screens.idle(self._till.tariff.currency, self._till.prices())
         return self._idle_lines
 
 

@@ -77,6 +77,9 @@ class App:
         gc.collect()
         self._open_tokens()
         self._make_till()
+        gc.collect()
+        # While the rest is not there yet: a record that found no room in the heap finds it now.
+        asyncio.run(self._recover())
         self._make_tasks()
         gc.collect()
 
@@ -95,6 +98,9 @@ class App:
         self.events = Events(ring, self.clock, self.config["charger_id"], self.boot)
         cause = self.hw.reset_cause()
         self.events.report("boot", cause)
+        for what, number in journal.damage:
+            self.events.report("journal_torn", "%s %d" % (what, number))
+        del journal.damage[:]
         if cause == "watchdog":
             self.events.report("watchdog_reset", "")
 
@@ -114,11 +120,14 @@ class App:
     def _make_till(self):
         from evtill.app import till
         from evtill.app.identity import Identity
+        from evtill.drivers.meters import Meter
 
         self.identity = Identity(self.hw.DATA)
         self.till = till.Till(
             self.config, self.identity, self.clock, self.journal, self.outbox, self.boot
         )
+        config = self.config
+        self.meter = Meter(self.hw.modbus(), config["meter_model"], config["meter_address"])
         table = read_file(self.hw.DATA + "/tariff.bin")
         self.till.tariff = till.load_tariff(table)
         if self.till.tariff is None:
@@ -128,15 +137,12 @@ class App:
         from evtill.app.charge_point import ChargePoint
         from evtill.app.supervisor import Supervisor
         from evtill.app.uplink import Uplink
-        from evtill.drivers.meters import Meter
-
         hw = self.hw
         report = self.events.report
         watchdog = hw.watchdog()
         self.supervisor = supervisor = Supervisor(watchdog.feed, report)
-        self.meter = Meter(hw.modbus(), self.config["meter_model"], self.config["meter_address"])
         parts = {"meter": self.meter, "reader": hw.reader(), "contactor": self.contactor,
-                 "display": self.display, "plugged": hw.plugged}  # fmt: skip
+                 "display": self.display, "plugged": hw.plugged, "reset": hw.reset}  # fmt: skip
         self.charge_point = point = ChargePoint(
             self.config, parts, self.till, self.tokens, self.clock, report, supervisor.beat
         )
@@ -149,22 +155,23 @@ class App:
         supervisor.add("clock", self.uplink.run_clock, 7200000)
 
     async def run(self):
-        """Closes what an earlier boot left open, then runs the tasks for ever."""
-        await self._recover()
-        gc.collect()
+        """Runs the tasks for ever."""
         print("evtill: ready, heap %d used, %d free" % (gc.mem_alloc(), gc.mem_free()))
         await self.supervisor.run()
 
     async def _recover(self):
+        """Closes the session that an earlier boot left open."""
         found = self.till.unfinished()
         if found is None:
             return
         self.display.show(screens.out_of_order("restarting"))
-        try:
-            register_wh = (await self.charge_point.read_patiently())[0]
-        except EvtillError as e:
-            register_wh = None
-            self.events.report("meter_silent", str(e))
+        register_wh = None
+        for _ in range(3):
+            try:
+                register_wh = await self.meter.read_energy_wh()
+                break
+            except EvtillError as e:
+                self.events.report("meter_silent", str(e))
         reason = "PowerLoss" if self.hw.reset_cause() == "power" else "Reboot"
         table = read_file(self.hw.DATA + "/tariff.bin")
         bill = self.till.recover(found, table, register_wh, reason)

@@ -21,22 +21,21 @@ def energy(wh):
     return "%d.%02d kWh" % (wh // 1000, wh % 1000 // 10)
 
 
-def price_lines(tariff, prices):
-    """Up to two lines with the price, in AFIR's order: kWh, time, session."""
+def price_lines(currency, prices):
+    """Two lines with the price including VAT, in AFIR's order: kWh, then time, then session."""
     units = {"ENERGY": "kWh", "TIME": "h", "PARKING_TIME": "h idle", "FLAT": "start"}
     parts = []
     for component, price_micro, vat_ppm, _ in prices:
-        gross = price_micro * (1000000 + (vat_ppm or 0)) // 10000  # 1e-8
-        cents = (gross + 500000) // 1000000
+        gross = price_micro * (1000000 + (vat_ppm or 0)) // 1000000
+        cents = (gross + 5000) // 10000
         parts.append("%d.%02d/%s" % (cents // 100, cents % 100, units.get(component, component)))
     if not parts:
         return ["free of charge", ""]
-    text = parts[0] + " " + tariff.currency
-    return [text, "+ " + " + ".join(parts[1:]) if len(parts) > 1 else ""]
+    return [currency + " " + parts[0], " + ".join(parts[1:])]
 
 
-def idle(tariff, prices):
-    return ["Ready: tap your card"] + price_lines(tariff, prices) + ["prices incl. VAT"]
+def idle(currency, prices):
+    return ["Ready: tap your card"] + price_lines(currency, prices) + ["prices include VAT"]
 
 
 def checking():

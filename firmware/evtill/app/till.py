@@ -16,7 +16,6 @@ from evtill.core.errors import EvtillError, TariffError
 from evtill.core.pricing import Pricer
 
 FIRMWARE = "0.1.0"
-RECORD_TYP = "evtill-usage+jws"
 # OCMF's end of transaction for each stop reason (OCMF 1.3, table 7); others are "E".
 _TX = {
     "Local": "L", "Remote": "R", "PowerLoss": "P", "Reboot": "P",
@@ -162,8 +161,10 @@ class Till:
             "flags": stop["flags"], "amends": None, "ocmf": signed,
         }  # fmt: skip
         payload = record.build(facts, bill)
-        token = jws.es256_sign(payload, RECORD_TYP, self._identity.kid, self._identity.sign)
-        self._outbox.put(name, token)
+        facts = signed = None  # the heap has better use for them now
+        header = jws.es256_header(jws.USAGE, self._identity.kid)
+        signature = jws.es256_signature(header, payload, self._identity.sign)
+        self._outbox.put(name, (header, payload, signature))
         self.session = None
         self.last_bill = bill
         return bill

@@ -16,7 +16,6 @@ from evtill.net import clock_sync
 from evtill.net.mqtt_link import MqttLink
 from evtill.net.worker import Worker
 
-ACK_TYP = "evtill-ack+jws"
 _STATUS_MS = 300000
 _SYNC_MS = 3600000  # between synchronisations of a clock that is right
 _RETRY_MS = 15000  # ... of one that is not
@@ -49,6 +48,7 @@ class Uplink:
         self._wake = asyncio.Event()
         self._status = None  # the last one published, and when
         self._status_ms = self._meter_ms = 0
+        self._dropped = app.events.ring.dropped()
 
     def _will(self):
         return json.dumps({"state": "offline", "boot": self._app.boot, "nonce": self._nonce})
@@ -115,6 +115,7 @@ class Uplink:
         app = self._app
         now_ms = app.clock.now_ms()
         self._send_status(now_ms)
+        self._report_losses()
         for box, topic in ((app.outbox, "usage"), (app.events.ring, "event")):
             while True:
                 item = box.next_to_send(now_ms)
@@ -130,6 +131,20 @@ class Uplink:
             live = {"energy_wh": wh, "duration_ms": ms, "cost_minor": cost_minor,
                     "power_w": app.charge_point.reading[1]}  # fmt: skip
             self._publish("meter", json.dumps(live), 0)
+
+    def _report_losses(self):
+        """Tells of records set aside, damage found while reading, and events dropped."""
+        report = self._app.events.report
+        for name, why in self._app.outbox.refused:
+            report("record_set_aside", "%s: %s" % (name, why[:80]))
+        del self._app.outbox.refused[:]
+        for what, number in self._app.journal.damage:
+            report("journal_torn", "%s %d" % (what, number))
+        del self._app.journal.damage[:]
+        dropped = self._app.events.ring.dropped()
+        if dropped > self._dropped:
+            self._dropped = dropped
+            report("events_dropped", "%d in all" % dropped)
 
     def _publish(self, topic, payload, qos, retain=False):
         """Packet id, or None when the link is full or gone: then it is sent again later."""
@@ -175,7 +190,7 @@ class Uplink:
     def _on_message(self, topic, payload):
         topic = topic.decode()
         try:
-            said = json.loads(jws.hs256_verify(payload, ACK_TYP, self._ack_key))
+            said = json.loads(jws.hs256_verify(payload, jws.ACK, self._ack_key))
             if not isinstance(said, dict) or said.get("charger") != self._config["charger_id"]:
                 raise SignatureError("another charger's acknowledgement")
             self._acknowledged(topic, said)
@@ -190,6 +205,6 @@ class Uplink:
         box = self._app.outbox if topic == self._base + "usage/ack" else self._app.events.ring
         if error is None:
             box.confirm(name, sha256)
-        elif box.refuse(name, sha256, str(error)) and box is self._app.outbox:
-            self._app.events.report("record_refused", "%s: %s" % (name, str(error)[:80]))
+        else:
+            box.refuse(name, sha256, str(error)[:80])
 

@@ -230,13 +230,14 @@ class Journal:
         return pagination
 
     def put_record(self, record_id, jws, closes=True, memo=None):
-        """Appends a signed record under the next seq, and closes the open session by it unless
-        `closes` is False (an amendment, which may not come while one is open). Returns the seq."""
+        """Appends a signed record (`jws`: see packing.split) under the next seq, and closes the
+        open session by it unless `closes` is False (an amendment, which may not come while one is
+        open). Returns the seq."""
         self._check()
         is_open = self._session.is_open()
         if is_open and not closes:
             raise JournalError("a session is open")
-        form, header, parts = packing.split(jws)
+        form, header, parts, digest = packing.split(jws)
         seq = self._seqs.end
         name = record_id.encode()
         if form:
@@ -255,7 +256,7 @@ class Journal:
         closes = self._session.number if is_open else 0
         head = struct.pack(_RECORD, seq, closes, self._pagination, form, len(name)) + name
         self._seqs.grow(seq + 1)
-        self._prev = sha256(jws).digest()
+        self._prev = digest
         if closes:
             self._closed = closes
         self._append_records([(RECORD, (head,) + parts)], before)

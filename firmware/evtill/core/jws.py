@@ -5,6 +5,7 @@ chosen by what a header says. Signatures are checked before any JSON is looked a
 """
 
 import binascii
+import hashlib
 import json
 
 from evtill.core.crypto.hashes import constant_time_equal, hmac_sha256, sha256
@@ -48,28 +49,60 @@ def thumbprint(public_key):
     ).decode()
 
 
-def es256_sign(payload, typ, kid, sign):
-    """The JWS of `payload` (bytes), signed by `sign(digest) -> (r, s)`.
-
-    SignatureError for a kid that is empty or would need escaping."""
+def es256_header(typ, kid):
+    """The header segment (bytes) of an ES256 JWS. SignatureError for a kid that is empty or would
+    need escaping."""
     if not kid or any(not " " < c < "\x7f" or c in '"\\' for c in kid):
         raise SignatureError("key id is not plain ASCII")
     header = '{"alg":"ES256","typ":"%s","kid":"%s"}' % (typ, kid)
-    header = b64url_encode(header.encode())
-    # Piece by piece into one buffer: whole, each of five steps would copy a record of kilobytes.
+    return b64url_encode(header.encode())
+
+
+def es256_signature(header, payload, sign):
+    """The 64 signature bytes of `payload` under a header segment, by `sign(digest) -> (r, s)`."""
+    digest = hashlib.sha256()
+    for piece in _pieces(header, payload):
+        digest.update(piece)
+    r, s = sign(digest.digest())
+    return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+
+
+def compact(header, payload, signature):
+    """The JWS (bytearray) of its parts, the payload and signature not encoded yet."""
     end = len(header) + 1 + (len(payload) * 4 + 2) // 3
-    jws = bytearray(end + 87)
-    jws[: len(header)] = header
-    jws[len(header)] = jws[end] = _DOT
-    at = len(header) + 1
-    payload = memoryview(payload)
-    for start in range(0, len(payload), _PIECE):
-        piece = b64url_encode(payload[start : start + _PIECE])
+    jws = bytearray(end + 1 + (len(signature) * 4 + 2) // 3)
+    at = 0
+    for piece in _pieces(header, payload):
         jws[at : at + len(piece)] = piece
         at += len(piece)
-    r, s = sign(sha256(memoryview(jws)[:end]))
-    jws[end + 1 :] = b64url_encode(r.to_bytes(32, "big") + s.to_bytes(32, "big"))
-    return bytes(jws)
+    jws[end] = _DOT
+    jws[end + 1 :] = b64url_encode(signature)
+    return jws
+
+
+def compact_sha256(header, payload, signature):
+    """The SHA-256 of compact(), without the whole in memory."""
+    digest = hashlib.sha256()
+    for piece in _pieces(header, payload):
+        digest.update(piece)
+    digest.update(b"." + b64url_encode(signature))
+    return digest.digest()
+
+
+def _pieces(header, payload):
+    """What is signed, piece by piece: whole, each step would copy a record of kilobytes."""
+    yield header
+    yield b"."
+    payload = memoryview(payload)
+    for start in range(0, len(payload), _PIECE):
+        yield b64url_encode(payload[start : start + _PIECE])
+
+
+def es256_sign(payload, typ, kid, sign):
+    """The JWS (bytes) of `payload` (bytes), signed by `sign(digest) -> (r, s)`. SignatureError as
+    es256_header()."""
+    header = es256_header(typ, kid)
+    return bytes(compact(header, payload, es256_signature(header, payload, sign)))
 
 
 def es256_verify(jws, typ, public_key, p256):

@@ -5,7 +5,9 @@ header (the same for all of a segment). In the payload, which is ASCII, bytes fr
 for the words below. Whatever does not come back bit for bit that way is kept as it is.
 """
 
-from binascii import a2b_base64, b2a_base64
+from evtill.core.crypto.hashes import sha256
+from evtill.core.errors import SignatureError
+from evtill.core.jws import b64url_decode, compact, compact_sha256
 
 RAW = 0
 WORDS_1 = 1
@@ -83,21 +85,47 @@ def unpack(packed):
 
 
 def split(jws):
-    """(form, header segment, parts) of a compact JWS: `parts` are what to keep of it."""
-    try:
-        header, payload, signature = bytes(jws).split(b".")
-        signature = _decode(signature)
-        payload = pack(_decode(payload))
-        if len(signature) == 64 and payload is not None:
-            if join(WORDS_1, header, signature + bytes(payload)) == jws:
-                return WORDS_1, header, (signature, payload)
-    except (ValueError, IndexError):
-        pass
-    return RAW, b"", (jws,)
+    """(form, header segment, parts, SHA-256) of a compact JWS: `parts` are what to keep of it.
+
+    jws: bytes, or (header segment, payload, 64 signature bytes): then the whole is never made."""
+    if isinstance(jws, tuple):
+        header, payload, signature = jws
+        digest = compact_sha256(header, payload, signature)
+    else:
+        digest = sha256(jws)
+        try:
+            header, payload, signature = bytes(jws).split(b".")
+            signature = b64url_decode(signature)
+            payload = b64url_decode(payload)
+        except (ValueError, SignatureError):
+            signature = b""
+        if len(signature) != 64:
+            return RAW, b"", (jws,), digest
+    packed = pack(payload)
+    if packed is None or not _holds(packed, payload):
+        return RAW, b"", (compact(header, payload, signature),), digest
+    return WORDS_1, header, (signature, packed), digest
+
+
+def _holds(packed, payload):
+    """Whether unpack() would give `payload`, without making it."""
+    words = _words()
+    n = 0
+    for byte in packed:
+        if byte < 0x80:
+            if payload[n] != byte:
+                return False
+            n += 1
+        else:
+            word = words[byte - 0x80]
+            if payload[n : n + len(word)] != word:
+                return False
+            n += len(word)
+    return n == len(payload)
 
 
 def join(form, header, kept):
-    """The JWS that split() was given; kept: its parts together, bytes-like.
+    """The JWS (bytes-like) that split() was given; kept: its parts together, bytes-like.
 
     Raises ValueError for a form that this firmware does not know."""
     if form == RAW:
@@ -105,27 +133,4 @@ def join(form, header, kept):
     if form != WORDS_1:
         raise ValueError("record form %d" % form)
     view = memoryview(kept)
-    payload = unpack(view[64:])
-    start = len(header) + 1
-    length = (len(payload) * 4 + 2) // 3
-    out = bytearray(start + length + 87)
-    out[: start - 1] = header
-    out[start - 1] = 0x2E
-    _encode_into(payload, out, start)
-    out[start + length] = 0x2E
-    _encode_into(view[:64], out, start + length + 1)
-    return bytes(out)
-
-
-def _encode_into(data, out, at):
-    view = memoryview(data)
-    for i in range(0, len(view), 192):
-        text = b2a_base64(view[i : i + 192])[:-1].replace(b"+", b"-").replace(b"/", b"_")
-        text = text.rstrip(b"=")
-        out[at : at + len(text)] = text
-        at += len(text)
-
-
-def _decode(text):
-    text = text.replace(b"-", b"+").replace(b"_", b"/")
-    return a2b_base64(text + b"==="[: -len(text) % 4])
+    return compact(header, unpack(view[64:]), view[:64])

@@ -39,7 +39,7 @@ def step(state, event, detail=None):
     if event in ("plugged", "unplugged"):
         plugged = event == "plugged"
         state = (name, token, plugged, ended)
-    handler = _TABLE.get((name, event)) or _TABLE.get((None, event))
+    handler = _TABLE.get((name, event))
     if handler is None:
         if event not in EVENTS.split():
             raise KeyError(event)

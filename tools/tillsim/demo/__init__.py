@@ -8,6 +8,7 @@ from typing import Any
 
 from tillback import receipt
 from tillctl import __main__ as tillctl
+from tillctl.public_key import PublicKey
 from tillsim import play
 from tillsim.scenario import Scenario, load
 
@@ -74,14 +75,14 @@ def _show(out: Path, scenario: Scenario, record: dict[str, Any]) -> int:
     tariff = out / "tariff.json"
     tariff.write_text(json.dumps(scenario.tariff, indent=2) + "\n")
     _head("The receipt")
-    view = receipt.view(record["payload"], record["jws"])
+    key = PublicKey((out / "charger.pub.pem").read_text())
+    view = receipt.model(record["jws"].encode(), key)
     print(receipt.text(view))
     (out / "receipt.html").write_text(receipt.html(view))
-    _head(f"tillctl verify {out}/record.jws --key {out}/charger.pub.pem --tariff {out}/tariff.bin")
-    verdict = tillctl.main(
-        ["verify", str(out / "record.jws"), "--key", str(out / "charger.pub.pem"),
-         "--tariff", str(out / "tariff.bin")]
-    )  # fmt: skip
+    command = ["verify", f"{out}/record.jws", "--key", f"{out}/charger.pub.pem",
+               "--tariff", f"{out}/tariff.json"]  # fmt: skip
+    _head("tillctl " + " ".join(command))
+    verdict = tillctl.main(command)
     print(f"\nEverything is in {out}/; open {out}/receipt.html")
     return verdict
 

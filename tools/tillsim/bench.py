@@ -1,0 +1,31 @@
+"""`make bench`: sizes and speeds, each beside a named peer measured in the same run."""
+
+import sys
+import time
+
+from tillsim import bench_crypto, bench_heap, bench_link, bench_tariff
+
+
+def main() -> int:
+    for title, lines in (
+        ("Heap (32-bit MicroPython)", bench_heap.lines),
+        ("Tariffs", bench_tariff.lines),
+        ("Link: records a second, against plain umqtt.simple", bench_link.lines),
+        ("P-256: executed instructions (valgrind's cachegrind, 32-bit)", _crypto),
+    ):
+        began = time.monotonic()
+        print(f"\n{title}", flush=True)
+        for line in lines():
+            print(f"  {line}", flush=True)
+        print(f"  ({time.monotonic() - began:.0f} s)", flush=True)
+    return 0
+
+
+def _crypto() -> list[str]:
+    rows = bench_crypto.table()
+    width = max(len(name) for name, _ in rows)
+    return [f"{name:{width}}  {figure}" for name, figure in rows]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
