@@ -459,11 +459,14 @@ def test_a_broker_that_asks_for_acknowledgements_and_reads_none_is_dropped():
     assert said == ["['the broker takes nothing']"]
 
 
-def test_what_does_not_fit_the_buffer_is_the_callers_error_and_the_link_stays():
+def test_what_does_not_fit_the_buffer_gets_one_of_its_own_if_the_heap_has_it():
     with MqttBroker(greeted(b"")) as broker:
         said = board(
             """
             from evtill.core.errors import LinkError
+            class Lots:
+                def __len__(self):
+                    return 1 << 28
             c = Client()
             try:
                 c.link.publish_nowait(TOPIC, b"x")
@@ -472,16 +475,21 @@ def test_what_does_not_fit_the_buffer_is_the_callers_error_and_the_link_stays():
             c.start()
             await c.until(lambda: c.ups)
             try:
-                c.link.publish_nowait(TOPIC, bytes(4096))
-            except ValueError as e:
-                print(e)
+                c.link.publish_nowait(TOPIC, Lots())
+            except MemoryError:
+                print("no memory")
             print(c.link.up, c.link.in_flight)
+            c.link.publish_nowait(TOPIC, bytes(9000))
+            await c.until(lambda: not c.link.in_flight)
+            c.link.publish_nowait(TOPIC, b"small again")
+            await c.until(lambda: not c.link.in_flight)
+            print("delivered")
             await c.stop()
             """,
             broker.port,
         )
     assert broker.errors == []
-    assert said == ["link is down", "packet of 4123 bytes: tx_bytes is 4096", "True 0"]
+    assert said == ["link is down", "no memory", "True 0", "delivered"]
 
 
 def test_silence_is_noticed_in_every_state():

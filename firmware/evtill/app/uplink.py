@@ -122,9 +122,13 @@ class Uplink:
                 if item is None:
                     break
                 name, payload = item
-                if self._publish(topic, payload, 1) is None:
-                    return
+                try:
+                    if self._publish(topic, payload, 1) is None:
+                        return
+                except MemoryError:  # it stays, and is tried again when it is overdue
+                    print("no room in the heap to send", name)
                 box.sent(name, now_ms)
+                item = payload = None  # not both this one and the next in the heap
         if app.till.session and now_ms - self._meter_ms >= self._config["publish_meter_s"] * 1000:
             self._meter_ms = now_ms
             wh, ms, cost_minor = app.till.running()

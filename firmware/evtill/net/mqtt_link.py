@@ -33,6 +33,7 @@ _GREETING = const(1)  # CONNECT sent, CONNACK awaited
 _SUBSCRIBING = const(2)  # SUBSCRIBE sent, SUBACK awaited
 _UP = const(3)
 
+_MARGIN = 64  # a fixed header, and acknowledgements that go behind a long packet
 _SKIP_MAX = const(65536)  # a message longer than the buffer is passed over up to this length
 _IPPROTO_TCP = const(6)
 _TCP_NODELAY = const(1)
@@ -52,8 +53,8 @@ class MqttLink(MQTTClient):
     subscriptions: topics (bytes or str), subscribed at QoS 1. Last will: set_last_will().
 
     worker: a Worker, or anything with its call(). ssl: None or an SSLContext. keepalive in s.
-    rx_bytes: the longest packet to receive; tx_bytes: the longest to send; window: QoS 1 publishes
-    in flight at most."""
+    rx_bytes: the longest packet to receive; tx_bytes: what is sent without a buffer of its own;
+    window: QoS 1 publishes in flight at most."""
 
     connect_ms = 10000  # for TCP, for each read of TLS, and for the MQTT handshake
     dead_ms = 10000  # the broker is gone when nothing answers a ping in this time
@@ -76,7 +77,7 @@ class MqttLink(MQTTClient):
         self.stray = 0  # PUBACKs that no publish waits for
         self._worker = worker
         self._rx = memoryview(bytearray(rx_bytes))
-        self._tx = memoryview(bytearray(tx_bytes))
+        self._tx = self._tx_kept = memoryview(bytearray(tx_bytes))
         self._wake = asyncio.Event()
         self._attempt = 0
         self._leaving = self._present = False
@@ -91,6 +92,7 @@ class MqttLink(MQTTClient):
         self._skip_id = 0  # its packet id, if it asks for a PUBACK
         # _tx[_from:_to] is to be written. The socket was last offered it up to _offered: TLS wants
         # a write that would have blocked repeated as it was.
+        self._tx = self._tx_kept
         self._from = self._offered = self._to = 0
         self._draining = None
         self._starved = False
@@ -116,7 +118,8 @@ class MqttLink(MQTTClient):
         at the moment (on_room() tells when they no longer are).
 
         A publish that has no PUBACK when the link goes down is the caller's to send again.
-        Raises LinkError when the link is down, ValueError for a message longer than tx_bytes."""
+        Raises LinkError when the link is down, MemoryError for a message longer than tx_bytes that
+        the heap has no room for."""
         if self._state != _UP:
             raise LinkError("link is down")
         if self._to or qos and len(self._pending) >= self.window:
@@ -272,7 +275,8 @@ class MqttLink(MQTTClient):
         if at + 5 + body > len(self._tx):
             if at:
                 raise LinkError("the broker takes nothing")
-            raise ValueError("packet of %d bytes: tx_bytes is %d" % (5 + body, len(self._tx)))
+            # A record of many price periods: a buffer of its own, until it is gone.
+            self._tx = memoryview(bytearray(body + _MARGIN))
         self._tx[at] = first
         at += 1
         while body > 0x7F:
@@ -313,6 +317,7 @@ class MqttLink(MQTTClient):
             self._fail(fault)
             raise fault from None
         self._from = self._offered = self._to = 0
+        self._tx = self._tx_kept
         return True
 
     def _drain(self):
