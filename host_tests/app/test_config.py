@@ -29,7 +29,8 @@ def test_a_missing_key_is_named(key):
 WRONG = [
     ("broker_port", 0), ("broker_port", 65536), ("broker_port", "1883"), ("broker_port", True),
     ("broker_port", 1.5), ("broker_port", None), ("ack_key", "00"), ("ack_key", "ZZ" * 32),
-    ("charger_id", ""), ("charger_id", "x" * 37), ("charger_id", "DE\n"), ("charger_id", "Ä*1"),
+    ("charger_id", ""), ("charger_id", "x" * 35), ("charger_id", "DE\n"),
+    ("charger_id", "DE/+#"), ("charger_id", "Ä*1"),
     ("meter_model", "sdm999"), ("meter_period_ms", 1), ("mqtt_password", "short"),
     ("checkpoint_s", -5), ("plug_timeout_s", [60]),
 ]  # fmt: skip

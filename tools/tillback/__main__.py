@@ -50,12 +50,12 @@ def _parser() -> argparse.ArgumentParser:
                        help="mqtt://user:password@host:port; or @FILE that holds it")  # fmt: skip
 
     register = command("register", _register, "make a charger known")
-    register.add_argument("charger", help="its id, such as DE*EVT*E000123")
-    register.add_argument("--key", required=True, type=Path, metavar="PEM",
-                          help="its public record key")  # fmt: skip
-    register.add_argument("--ack-key", required=True, type=Path, metavar="FILE",
+    register.add_argument("charger", help="the file that `tillctl provision` left (its .json), or "
+                          "the charger's id, such as DE*EVT*E000123")  # fmt: skip
+    register.add_argument("--key", type=Path, metavar="PEM", help="its public record key")
+    register.add_argument("--ack-key", type=Path, metavar="FILE",
                           help="its acknowledgement key: a file with 32 bytes in hex")  # fmt: skip
-    register.add_argument("--mqtt-user", help="its user on the broker")
+    register.add_argument("--mqtt-user", help="its user on the broker (default: its id)")
 
     records = command("records", _records, "list the usage records")
     records.add_argument("--charger", help="only this one's")
@@ -95,20 +95,34 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _register(arguments: argparse.Namespace) -> int:
-    key = PublicKey.read(arguments.key)
-    text = _read(arguments.ack_key).strip()
+    if arguments.charger.endswith(".json"):
+        charger, key, text = _registration(Path(arguments.charger))
+    elif arguments.key is None or arguments.ack_key is None:
+        raise ConfigError("register: want provisioning's .json file, or --key and --ack-key")
+    else:
+        charger, key = arguments.charger, PublicKey.read(arguments.key)
+        text = _read(arguments.ack_key).strip()
     try:
         ack_key = bytes.fromhex(text)
     except ValueError:
         ack_key = b""
     if len(ack_key) != 32:
-        raise ConfigError(f"{arguments.ack_key}: want 32 bytes in hex")
-    if not 1 <= len(arguments.charger) <= 34 or set("/+#") & set(arguments.charger):
+        raise ConfigError("ack key: want 32 bytes in hex")
+    if not 1 <= len(charger) <= 34 or set("/+#") & set(charger):
         raise ConfigError("charger: want 1 to 34 characters without / + #")
     with contextlib.closing(Store(arguments.database)) as store:
-        store.register(arguments.charger, key.pem, ack_key, arguments.mqtt_user)
-    print(f"{arguments.charger} registered, record key {key.kid}")
+        store.register(charger, key.pem, ack_key, arguments.mqtt_user or charger)
+    print(f"{charger} registered, record key {key.kid}")
     return 0
+
+
+def _registration(file: Path) -> tuple[str, PublicKey, str]:
+    """(charger, public key, ack key in hex) of the file that provisioning left."""
+    try:
+        found = json.loads(_read(file))
+        return str(found["charger"]), PublicKey(str(found["public_key"])), str(found["ack_key"])
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(f"{file}: not a file that `tillctl provision` left") from None
 
 
 def _records(arguments: argparse.Namespace) -> int:

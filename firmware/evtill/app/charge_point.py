@@ -21,6 +21,7 @@ _GAP_MS = 60000  # a session without a reading for so long is ended
 _PLUG_MS = 250
 _CARD_MS = 100  # between looks at a card that lies on the reader
 _NO_CARD_MS = 30000  # the reader itself waits for a card for so long
+_ON_EDGE_MS = 500  # a reading so late still counts as taken where the price changes
 _CONTACT_MS = 100  # contacts have moved by then
 _QUEUE = 16
 
@@ -170,7 +171,12 @@ class ChargePoint:
             self._beat("meter")
             await self._sample()
             if self.state[0] in states.RUNNING:
-                await asyncio.sleep_ms(self._config["meter_period_ms"])
+                wait_ms = self._config["meter_period_ms"]
+                edge_ms = self._till.next_edge_ms()
+                if edge_ms is not None:  # where the price changes, the meter is read
+                    left_ms = edge_ms - self._clock.now_ms()
+                    wait_ms = left_ms if 0 <= left_ms < wait_ms else wait_ms
+                await asyncio.sleep_ms(wait_ms)
             else:
                 await asyncio.sleep_ms(1000 if self._meter_lost else _IDLE_READ_MS)
 
@@ -182,7 +188,11 @@ class ChargePoint:
         if self.state[0] not in states.RUNNING or self._till.session is None:
             return
         charging = reading[1] >= self._config["idle_power_w"]
-        self._till.sample(self._read_at_ms, reading[0], charging, reading[1], max(reading[3]))
+        at_ms = self._read_at_ms
+        edge_ms = self._till.next_edge_ms()
+        if edge_ms is not None and 0 <= at_ms - edge_ms <= _ON_EDGE_MS:
+            at_ms = edge_ms  # asked for on the edge: the answer takes a moment
+        self._till.sample(at_ms, reading[0], charging, reading[1], sum(reading[3]))
         if charging != (self.state[0] == "charging"):
             self.post("active" if charging else "idle")
 
@@ -256,6 +266,7 @@ class ChargePoint:
         """Commit, check, then act: reading, durable start, contactor."""
         self._plug_deadline_ms = None
         self._message_until_ms = 0
+        self._till.pick_tariff()
         why = self._till.why_not()
         if why:
             return self._start_refused(why)
@@ -361,15 +372,17 @@ class ChargePoint:
         elif name == "authorised":
             self._display.show(screens.plug_in())
         elif name == "available":
+            if self._idle_lines is None or now_ms >= self._idle_until_ms:
+                self._till.pick_tariff()
+                self._idle_lines = None
             why = "meter does not answer" if self._meter_lost else self._till.why_not()
             self._display.show(screens.out_of_order(why) if why else self._idle_screen())
 
     def _idle_screen(self):
         """Looked up once a minute: a tariff's prices may change with the hour."""
-        now_ms = self._clock.now_ms()
-        if self._idle_lines is None or now_ms >= self._idle_until_ms:
-            self._idle_until_ms = now_ms + 60000
-            self._idle_lines = screens.idle(self._till.tariff.currency, self._till.prices())
+        if self._idle_lines is None:
+            self._idle_until_ms = self._clock.now_ms() + 60000
+            self._idle_lines = screens.idle(self._till.tariff, self._till.prices())
         return self._idle_lines
 
 

@@ -80,6 +80,9 @@ class App:
         gc.collect()
         # While the rest is not there yet: a record that found no room in the heap finds it now.
         asyncio.run(self._recover())
+        if self.till.tables is not None and self.till.tables != self.tariff_files[1]:
+            write_file(self.hw.DATA + "/tariff.good", self.till.tables)
+        self.tariff_files = None
         self._make_tasks()
         gc.collect()
 
@@ -128,10 +131,13 @@ class App:
         )
         config = self.config
         self.meter = Meter(self.hw.modbus(), config["meter_model"], config["meter_address"])
-        table = read_file(self.hw.DATA + "/tariff.bin")
-        self.till.tariff = till.load_tariff(table)
-        if self.till.tariff is None:
-            self.events.report("tariff_invalid", "damaged" if table else "missing")
+        # The file that a technician or the backend put there, and the last one that was whole.
+        given, kept = [read_file(self.hw.DATA + name) for name in ("/tariff.bin", "/tariff.good")]
+        self.tariff_files = (given, kept)
+        self.till.tables = given if till.is_whole(given) else kept if till.is_whole(kept) else None
+        if self.till.tables is not given:
+            self.events.report("tariff_invalid", "damaged" if given else "missing")
+        self.till.pick_tariff()
 
     def _make_tasks(self):
         from evtill.app.charge_point import ChargePoint
@@ -173,8 +179,7 @@ class App:
             except EvtillError as e:
                 self.events.report("meter_silent", str(e))
         reason = "PowerLoss" if self.hw.reset_cause() == "power" else "Reboot"
-        table = read_file(self.hw.DATA + "/tariff.bin")
-        bill = self.till.recover(found, table, register_wh, reason)
+        bill = self.till.recover(found, self.tariff_files, register_wh, reason)
         if bill:
             self.events.report("session_closed_at_boot", "seq %d: %d minor units" % (
                 found[0]["seq"], bill["incl_minor"]))  # fmt: skip

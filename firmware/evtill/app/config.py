@@ -5,9 +5,10 @@ import json
 from evtill.core.errors import ConfigError
 
 # key: (kind, default or None where it must be given, what it may be)
-# kinds: ("text", min, max length), ("hex", bytes), ("int", min, max), ("one", choices), ("bool",)
+# kinds: ("text", min, max length), ("id", min, max length), ("hex", bytes), ("int", min, max),
+# ("one", choices)
 KEYS = {
-    "charger_id": (("text", 3, 36), None),
+    "charger_id": (("id", 3, 34), None),
     "broker_host": (("text", 1, 128), None),
     "broker_port": (("int", 1, 65535), 8883),
     "mqtt_password": (("text", 8, 64), None),
@@ -30,6 +31,7 @@ KEYS = {
     "wifi_ssid": (("text", 0, 32), ""),
     "wifi_password": (("text", 0, 63), ""),
 }
+_ID = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789*-_."  # fit for a topic
 
 
 def parse(text):
@@ -59,6 +61,8 @@ def describe(kind):
     """What a key of `kind` may be, in words."""
     if kind[0] == "text":
         return "text of %d to %d printable ASCII characters" % kind[1:]
+    if kind[0] == "id":
+        return "%d to %d letters, digits or *-_." % kind[1:]
     if kind[0] == "hex":
         return "%d bytes in hex" % kind[1]
     if kind[0] == "int":
@@ -76,6 +80,8 @@ def _fits(kind, value):
     if kind[0] == "text":
         printable = all([" " <= c <= "~" for c in value])
         return printable and kind[1] <= len(value) <= kind[2]
+    if kind[0] == "id":
+        return kind[1] <= len(value) <= kind[2] and all([c in _ID for c in value])
     if kind[0] == "hex":
         return len(value) == 2 * kind[1] and all([c in "0123456789abcdef" for c in value])
     return value in kind[1]

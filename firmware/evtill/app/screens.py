@@ -1,5 +1,7 @@
 """What the driver reads: four lines of twenty characters for each state."""
 
+from evtill.core.price_words import component
+
 
 def money(minor, digits, currency):
     """Minor units as text: 605, 2, EUR -> "6.05 EUR"."""
@@ -21,21 +23,9 @@ def energy(wh):
     return "%d.%02d kWh" % (wh // 1000, wh % 1000 // 10)
 
 
-def price_lines(currency, prices):
-    """Two lines with the price including VAT, in AFIR's order: kWh, then time, then session."""
-    units = {"ENERGY": "kWh", "TIME": "h", "PARKING_TIME": "h idle", "FLAT": "start"}
-    parts = []
-    for component, price_micro, vat_ppm, _ in prices:
-        gross = price_micro * (1000000 + (vat_ppm or 0)) // 1000000
-        cents = (gross + 5000) // 10000
-        parts.append("%d.%02d/%s" % (cents // 100, cents % 100, units.get(component, component)))
-    if not parts:
-        return ["free of charge", ""]
-    return [currency + " " + parts[0], " + ".join(parts[1:])]
-
-
-def idle(currency, prices):
-    return ["Ready: tap your card"] + price_lines(currency, prices) + ["prices include VAT"]
+def idle(tariff, prices):
+    """The price including VAT, in AFIR's order: per kWh, per minute, per session."""
+    return ["Ready: tap your card"] + ([component(tariff, p) for p in prices] or ["free of charge"])
 
 
 def checking():

@@ -12,8 +12,8 @@ from evtill.core import journal as log
 from evtill.core import jws, ocmf, record
 from evtill.core import tariff as tariffs
 from evtill.core.crypto.hashes import sha256
-from evtill.core.errors import EvtillError, TariffError
-from evtill.core.pricing import Pricer
+from evtill.core.errors import TariffError
+from evtill.core.pricing import EDGE_INTERPOLATED, Pricer
 
 FIRMWARE = "0.1.0"
 # OCMF's end of transaction for each stop reason (OCMF 1.3, table 7); others are "E".
@@ -39,7 +39,8 @@ class Session:
 
 
 class Till:
-    """config, identity, clock as their modules say; table: the tariff's bytes, or None."""
+    """config, identity, clock as their modules say. `tables`: bytes of the tariff file in force
+    (one table or several), or None; `tariff`: the one that a session would get now, or None."""
 
     def __init__(self, config, identity, clock, journal, outbox, boot):
         self._config = config
@@ -48,17 +49,28 @@ class Till:
         self._journal = journal
         self._outbox = outbox
         self._boot = boot
-        self.tariff = None
+        self.tables = self.tariff = None
         self.session = None
         self.last_bill = None
 
     # -- start --------------------------------------------------------------------------------
 
+    def pick_tariff(self):
+        """Looks up which of the tables a session would get now."""
+        unix_ms = self._clock.unix_ms()
+        self.tariff = None
+        try:
+            if self.tables:
+                self.tariff = tariffs.choose(self.tables, 0 if unix_ms is None else unix_ms // 1000)
+        except TariffError:
+            pass  # none is valid now: why_not() says so
+
     def why_not(self):
         """Why no session can start now, in words for the display; None if one can."""
+        is_set = self._clock.unix_ms() is not None
         if self.tariff is None:
-            return "no valid tariff"
-        if self._clock.unix_ms() is None and self.tariff.needs_clock:
+            return "no valid tariff" if is_set or not self.tables else "clock is not set"
+        if self.tariff.needs_clock and not is_set:
             return "clock is not set"
         if not self._journal.room():
             return "memory is full"
@@ -89,6 +101,12 @@ class Till:
             return Pricer(self.tariff, unix_ms, 0).price_now()[0]
         except TariffError:
             return []
+
+    def next_edge_ms(self):
+        """The monotonic instant at which the price may change next, or None."""
+        s = self.session
+        edge_ms = s.pricer.next_edge_ms() if s else None
+        return None if edge_ms is None else edge_ms - s.start["unix_ms"] + s.start["mono"]
 
     # -- while it runs ------------------------------------------------------------------------
 
@@ -124,6 +142,8 @@ class Till:
         at_ms = max(at_ms, s.at_ms)
         end_unix_ms = s.start["unix_ms"] + at_ms - s.start["mono"]
         s.pricer.finish(end_unix_ms, register_wh)
+        if s.pricer.flags & EDGE_INTERPOLATED:
+            s.flag("edge_interpolated")
         late_ms = None
         if s.start["clock"] == "U" and s.start["boot"] == self._boot:
             late_ms = self._clock.unix_ms(s.start["mono"])
@@ -197,22 +217,20 @@ class Till:
         start, checkpoint, stop = found
         return json.loads(start), checkpoint, stop
 
-    def recover(self, found, table, register_wh, reason):
+    def recover(self, found, files, register_wh, reason):
         """Ends the session that an earlier boot left; `found` as unfinished() gave it.
 
-        table: the frozen tariff's bytes. register_wh: the meter's register now, or None when it
-        does not answer: then the last durable reading ends the session, and a flag says so.
-        Returns the bill, None for a session whose contactor never closed. Raises TariffError where
-        the table is not the session's."""
+        files: tariff files, one of which holds the session's own table. register_wh: the meter's
+        register now, or None when it does not answer: then the last durable reading ends the
+        session, and a flag says so. Returns the bill, None for a session whose contactor never
+        closed. Raises TariffError where no file holds the table."""
         start, checkpoint, stop = found
         if checkpoint is None and stop is None and (register_wh or 0) <= start["wh"]:
             # The first checkpoint is made as the contactor has closed: it never did, and nothing
             # has flowed. There was no session.
             self._journal.abandon()
             return None
-        tariff = tariffs.load(table)
-        if tariff.sha256 != start["tariff"]:
-            raise TariffError("the tariff is not the one that the open session began with")
+        tariff = _find_tariff(files, start["tariff"])
         if stop is not None:
             stop, state = _split(stop)
             return self._settle(start, stop, Pricer.resume(tariff, state))
@@ -280,9 +298,21 @@ def _split(payload):
     return json.loads(bytes(payload[2:end])), bytes(payload[end:])
 
 
-def load_tariff(table):
-    """The tariff in `table` (bytes or None); None where there is none or it is damaged."""
+def is_whole(file):
+    """Whether every table of a tariff file (bytes or None) can be used."""
     try:
-        return tariffs.load(table) if table else None
-    except EvtillError:
-        return None
+        for table in tariffs.split(file or b""):
+            tariffs.load(table)
+    except TariffError:
+        return False
+    return True
+
+
+def _find_tariff(files, sha256_hex):
+    for file in files:
+        if is_whole(file):
+            for table in tariffs.split(file):
+                tariff = tariffs.load(table)
+                if tariff.sha256 == sha256_hex:
+                    return tariff
+    raise TariffError("the tariff of the open session is gone")
