@@ -116,3 +116,23 @@ def test_noise_on_the_readers_line(tmp_path):
             playing.besides.append((3000 + 6000 * i, lambda noise=noise: line.deliver(noise)))
         playing.run()
         check(outcome(playing, tmp_path / "out"))
+
+
+def test_taps_at_any_phase_of_the_readers_polling(tmp_path):
+    text, at = HEAD + step(3, "plug", kw=11), 5.0
+    for i in range(12):
+        text += tap(round(at, 3))
+        at += 9.0 + 0.037 * i
+    check(run(tmp_path, text + step(at + 30, "end")), sessions=6)
+
+
+def test_real_time_mode(tmp_path):
+    """The same charger at the pace of the real clock: a session of ten seconds takes ten."""
+    import time
+
+    text = HEAD + tap(3) + step(5, "plug", kw=11) + tap(13) + step(16, "end")
+    began = time.monotonic()
+    result = run(tmp_path, text, real_time=True)
+    check(result)
+    assert time.monotonic() - began > 16
+    assert result.records[0]["clock"]["duration_ms"] == pytest.approx(7500, abs=1500)

@@ -138,16 +138,15 @@ class ChargePoint:
 
     async def _watch_reader(self, taps):
         """Turns cards into taps until a ReaderError."""
-        uid = None
         while True:
             self._beat("reader")
             # A card that lay there is looked for again; else the reader itself waits for one.
-            uid = await self._reader.read_uid(_NO_CARD_MS if uid is None else _CARD_MS)
+            uid = await self._reader.read_uid(_CARD_MS if taps.held else _NO_CARD_MS)
             tap = taps.update(uid, self._clock.now_ms())
             # The reader's checksum is an 8-bit sum: a UID counts when it was read twice alike.
             if tap and await self._reader.read_uid(_CARD_MS) == tap:
                 self.post("tap", tap)
-            if uid:
+            if taps.held:
                 await asyncio.sleep_ms(_CARD_MS)
             else:
                 await self._reader.check()

@@ -250,6 +250,11 @@ class TapDetector:
         self._uid = None
         self._seen_ms = 0
 
+    @property
+    def held(self):
+        """Whether a card is held: look again soon, or its going away is not noticed in time."""
+        return self._uid is not None
+
     def update(self, uid, now_ms):
         """The UID when `uid` (None: no card) is a new presentation, else None.
 
