@@ -81,6 +81,7 @@ def test_ctrl_c_leaves_no_process_behind(tmp_path, after_s):
     process = subprocess.Popen(
         [*DEMO, str(tmp_path / "out")], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as under nohup
     )  # fmt: skip
     time.sleep(after_s)  # somewhere in setting up, somewhere in the session
     children = _descendants(process.pid)

@@ -11,7 +11,7 @@ from tillsim import play
 from tillsim.board import VirtualBoard
 from tillsim.kernel import BoardHung, Kernel
 from tillsim.runtime import RuntimeMissing
-from tillsim.scenario import STEPS, ScenarioError, load
+from tillsim.scenario import STEPS, Keys, ScenarioError, load
 
 _RUN_HELP = """\
 A scenario is a TOML file; times are simulated seconds since first boot:
@@ -27,6 +27,14 @@ A scenario is a TOML file; times are simulated seconds since first boot:
   uid = "04A2243B6C5E80"
 
 Steps and their keys:
+"""
+
+_FAULTS_HELP = """
+kill at_write: power goes in the Nth program or erase of the data partition from then on; how: what
+of it is done. Without keys: at once. proxy: on the board's link to the broker. delay_ms: each way;
+cut_after: bytes of the board's from then on; half_open: swallows everything until clear, which
+cuts what has lost bytes; acks: the backend's acknowledgements; what was set stays until clear.
+flash full: every write to the data partition fails with ENOSPC; read_error: every read with EIO.
 """
 
 
@@ -47,8 +55,7 @@ def parser() -> argparse.ArgumentParser:
     _interpreter(board)
     board.set_defaults(run=run_board)
 
-    lines = "".join(f"  {do:8} {', '.join([*must, *may])}\n" for do, (must, may) in STEPS.items())
-    run = commands.add_parser("run", help="play a scenario", description=_RUN_HELP + lines,
+    run = commands.add_parser("run", help="play a scenario", description=_RUN_HELP + _steps_help(),
                               formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     run.add_argument("scenario", type=Path)
     run.add_argument("--out", type=Path, required=True, metavar="DIR", help="where records.jsonl, "
@@ -63,6 +70,24 @@ def parser() -> argparse.ArgumentParser:
     _interpreter(shown)
     shown.set_defaults(run=run_demo)
     return top
+
+
+def _steps_help() -> str:
+    """A line for each key of each step, from the table that scenarios are checked by."""
+    lines = []
+    for do, keys in STEPS.items():
+        rows = [(f"{key}: {words}" + _rule(keys, key)) for key, (_, words) in keys.known().items()]
+        lines += [f"  {head:8} {row}" for head, row in zip([do] + [""] * len(rows), rows or [""],
+                                                          strict=False)]  # fmt: skip
+    return "\n".join(line.rstrip() for line in lines) + "\n" + _FAULTS_HELP
+
+
+def _rule(keys: Keys, key: str) -> str:
+    if key in keys.one_of:
+        return " (one of these)"
+    if key in keys.needs:
+        return f" (optional, beside {keys.needs[key]})"
+    return " (optional)" if key in keys.may else ""
 
 
 def _interpreter(command: argparse.ArgumentParser) -> None:
@@ -110,7 +135,9 @@ def _interrupt(_signal: int, _frame: types.FrameType | None) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    signal.signal(signal.SIGTERM, _interrupt)  # ends like Ctrl-C: no process is left behind
+    # Also where whoever started us ignores Ctrl-C: no process is left behind.
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
     args = parser().parse_args(argv)
     try:
         return args.run(args)
