@@ -4,9 +4,11 @@ import asyncio
 import binascii
 
 from evtill.app import screens
+from evtill.app.till import FULL
 from evtill.core import session as states
 from evtill.core.errors import (
     JournalError,
+    JournalFull,
     MeterError,
     ModbusError,
     ReaderError,
@@ -104,6 +106,9 @@ class ChargePoint:
         """What time alone brings."""
         now_ms = self._clock.now_ms()
         name = self.state[0]
+        pct = self._till.filling()
+        if pct:
+            self._report("journal_filling", "%d %%" % pct)
         if name == "authorised" and self._plug_deadline_ms is not None:
             if now_ms >= self._plug_deadline_ms:
                 self._plug_deadline_ms = None
@@ -266,7 +271,7 @@ class ChargePoint:
         self._plug_deadline_ms = None
         self._message_until_ms = 0
         self._till.pick_tariff()
-        why = self._till.why_not()
+        why = self._till.why_not(True)
         if why:
             return self._start_refused(why)
         try:
@@ -274,9 +279,11 @@ class ChargePoint:
             serial = await self._serial()
             auth = {"method": "rfid", "token": _hex(token_of(self._token_key, uid)),
                     "assurance": "uid", "ref": None, "ceiling_minor": None}  # fmt: skip
-            self._till.start(auth, serial, reading[0])
+            doubt = self._till.start(auth, serial, reading[0])
         except (ModbusError, MeterError) as e:
             return self._start_refused("meter does not answer", str(e))
+        except JournalFull:
+            return self._start_refused(FULL)
         except (JournalError, TariffError, OSError) as e:
             return self._start_refused("memory fault", str(e))
         self._contactor.close()
@@ -284,6 +291,8 @@ class ChargePoint:
         await asyncio.sleep_ms(_CONTACT_MS)
         self._read_at_ms = self._checkpoint_ms = self._clock.now_ms()
         self._report("session_started", "seq %d" % self._till.session.start["seq"])
+        if doubt:
+            self._report(doubt, "register %d Wh of %s" % (reading[0], serial))
         if not self._contactor.agrees():
             self._report("contactor_fault", "does not close")
             self.post("fault", "TillFault")
@@ -298,6 +307,8 @@ class ChargePoint:
         return serial
 
     def _start_refused(self, why, detail=""):
+        if why == FULL:
+            self._report("journal_full", "")
         self._report("start_refused", "%s %s" % (why, detail) if detail else why)
         return "start_failed", why
 

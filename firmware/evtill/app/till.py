@@ -12,10 +12,16 @@ from evtill.core import journal as log
 from evtill.core import jws, ocmf, record
 from evtill.core import tariff as tariffs
 from evtill.core.crypto.hashes import sha256
-from evtill.core.errors import TariffError
+from evtill.core.errors import JournalError, TariffError
 from evtill.core.pricing import EDGE_INTERPOLATED, Pricer
 
 FIRMWARE = "0.1.0"
+FULL = "memory is full"
+_FILLING_PCT = 70  # of the journal: an event, and another only after it was below:
+_EMPTIER_PCT = 60
+# By so much the meter's register may be above the last record's end. It lags what has flowed by
+# up to 2 s (12 Wh at 22 kW), and a float32 of kWh has steps of 16 Wh above 131 MWh.
+_UNRECORDED_WH = 100
 # OCMF's end of transaction for each stop reason (OCMF 1.3, table 7); others are "E".
 _TX = {
     "Local": "L", "Remote": "R", "PowerLoss": "P", "Reboot": "P",
@@ -52,6 +58,7 @@ class Till:
         self.tables = self.tariff = None
         self.session = None
         self.last_bill = None
+        self._filling = False
 
     # -- start --------------------------------------------------------------------------------
 
@@ -65,34 +72,70 @@ class Till:
         except TariffError:
             pass  # none is valid now: why_not() says so
 
-    def why_not(self):
-        """Why no session can start now, in words for the display; None if one can."""
+    def why_not(self, fresh=False):
+        """Why no session can start now, in words for the display; None if one can. fresh: with
+        the room measured anew, for when one is to start; else this is cheap to poll."""
         is_set = self._clock.unix_ms() is not None
         if self.tariff is None:
             return "no valid tariff" if is_set or not self.tables else "clock is not set"
         if self.tariff.needs_clock and not is_set:
             return "clock is not set"
-        if not self._journal.room():
-            return "memory is full"
-        return None
+        try:
+            return None if self._journal.room(fresh=fresh) else FULL
+        except JournalError:
+            return "memory fault"
+
+    def filling(self):
+        """Percentage of the journal that is used when it has just become much; else None."""
+        try:
+            pct = self._journal.used_pct()
+        except JournalError:
+            return None  # why_not() says so
+        was = self._filling
+        self._filling = pct >= (_EMPTIER_PCT if was else _FILLING_PCT)
+        return pct if self._filling and not was else None
 
     def start(self, auth, meter_serial, register_wh):
         """Makes the start durable. auth: {method, token, assurance, ref, ceiling_minor} as in the
-        record. Raises JournalError, TariffError: then there is no session."""
+        record. Raises JournalError, TariffError: then there is no session. Returns the name of
+        the event that the meter's register is, or None."""
         now_ms = self._clock.now_ms()
         unix_ms = self._clock.unix_ms(now_ms)
         seq, prev, pagination = self._journal.chain()
+        event, flag = self._doubt(meter_serial, register_wh)
+        flags = [flag] if flag else []
+        if unix_ms is None:
+            flags.append("clock_unset")
         start = {
             "seq": seq, "prev": prev, "pg": pagination, "auth": auth, "serial": meter_serial,
             "wh": register_wh, "mono": now_ms, "unix_ms": now_ms if unix_ms is None else unix_ms,
             "clock": self._clock.trust(), "boot": self._boot, "tariff": self.tariff.sha256,
-            "flags": ["clock_unset"] if unix_ms is None else [],
+            "flags": flags,
         }  # fmt: skip
         pricer = Pricer(self.tariff, start["unix_ms"], register_wh)
         pricer.sample(start["unix_ms"], register_wh, True)
         self._journal.append(log.START, json.dumps(start).encode())
         self.session = Session(start, pricer)
         self.last_bill = None
+        return event
+
+    def _doubt(self, serial, register_wh):
+        """(event, flag) that the register is after what the last record ended with; or Nones.
+
+        Nothing is refused for it: the driver of today is billed from today's register, and
+        whether a meter was swapped or a flash image put back is for people to find out. Above
+        the last end, that driver's record has nothing to be flagged for; below it, it has."""
+        memo = self._journal.memo
+        if not memo:
+            return None, None  # no record yet, or one of before there were memos
+        end_wh, before = str(memo, "ascii").split(" ", 1)
+        if before != serial[: len(before)]:
+            return "meter_foreign", "meter_replaced"
+        if register_wh < int(end_wh):
+            return "meter_rollback", "meter_rollback"
+        if register_wh > int(end_wh) + _UNRECORDED_WH:
+            return "rollback_suspected", None
+        return None, None
 
     def prices(self):
         """The price components in force now, as Pricer.price_now gives them; [] where none are."""
@@ -184,7 +227,9 @@ class Till:
         facts = signed = None  # the heap has better use for them now
         header = jws.es256_header(jws.USAGE, self._identity.kid)
         signature = jws.es256_signature(header, payload, self._identity.sign)
-        self._outbox.put(name, (header, payload, signature))
+        # What _doubt() compares the next session's meter with; a memo has at most 32 bytes.
+        memo = b"%d %s" % (stop["wh"], start["serial"][:20].encode())
+        self._outbox.put(name, (header, payload, signature), memo=memo)
         self.session = None
         self.last_bill = bill
         return bill

@@ -101,7 +101,7 @@ class Journal:
         self._header = self.memo = b""
         self._used = 0
         self._hint = None
-        self._pct = None  # to be measured: that walks over the whole filesystem
+        self._free = self._pct = None  # to be measured: that walks over the whole filesystem
         self._load_segments()
         self._session.load(self._closed)
         if self._session.is_open():
@@ -320,7 +320,7 @@ class Journal:
     def _commit(self, name, chunks):
         """Appends. False when that failed: then flash was asked what of it is durable all the
         same, and what it said holds."""
-        self._pct = None
+        self._free = self._pct = None
         try:
             self._store.append(name, *chunks)
             return True
@@ -351,15 +351,17 @@ class Journal:
         """How many records are not done."""
         return self._seqs.waiting
 
-    def room(self, n_bytes=_WORST_SESSION_BYTES):
-        """Whether `n_bytes` (default: the worst session) fit without touching the reserve."""
-        self._check()
-        return self._io(self._store.free_bytes) - self._reserve_bytes >= n_bytes
+    def room(self, n_bytes=_WORST_SESSION_BYTES, fresh=True):
+        """Whether `n_bytes` (default: the worst session) fit without touching the reserve.
 
-    room_for_session = room
+        fresh: measured now; else when the journal last changed, which is cheap to poll."""
+        self._check()
+        if fresh or self._free is None:
+            self._free = self._io(self._store.free_bytes) - self._reserve_bytes
+        return self._free >= n_bytes
 
     def used_pct(self):
-        """Percentage used of what the journal can have."""
+        """Percentage used of what the journal can have, as of its last change: cheap to poll."""
         self._check()
         if self._pct is None:
             self._pct = self._io(self._measure_pct)
@@ -369,8 +371,8 @@ class Journal:
         used = 0
         for name in self._store.names():
             used += self._store.size(name)
-        free = max(0, self._store.free_bytes() - self._reserve_bytes)
-        return used * 100 // (used + free) if used else 0
+        self._free = self._store.free_bytes() - self._reserve_bytes
+        return used * 100 // (used + max(0, self._free)) if used else 0
 
     # -- records that wait --------------------------------------------------------------------
 
@@ -425,7 +427,7 @@ class Journal:
             if first is None or first >= end:
                 self._store.remove("r%06x" % self._segments[i])
                 self._segments = self._segments[:i] + self._segments[i + 2 :]
-                self._hint = self._pct = None
+                self._hint = self._free = self._pct = None
             else:
                 i += 2
 
