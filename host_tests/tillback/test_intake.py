@@ -211,12 +211,35 @@ def test_statuses_are_kept_when_they_change(store, intake):
     assert set(names(store)) == {"status_malformed"}
 
 
-@pytest.mark.parametrize("table", ["usage_records", "events", "statuses", "refused", "alarms"])
+def status(boot, nonce, state="available"):
+    return json.dumps({"state": state, "boot": boot, "nonce": nonce}).encode()
+
+
+def test_a_boot_count_that_goes_back_is_alarmed(store, intake):
+    """As of a board whose flash was put back to an older image."""
+    for body in (status(7, "a"), status(7, "a", "charging"), status(8, "b"), status(9, "c")):
+        intake.take(STATUS, body)
+    late = (status(8, "b", "charging"), status(5, "x", "offline"), status(None, "c"))
+    for body in (*late, status(True, "c"), status(-1, "c"), status(1, "n" * 65), status(1, 2),
+                 status(1, "\ud800")):  # fmt: skip
+        intake.take(STATUS, body)
+    assert names(store) == []
+    for body in (status(8, "d"), status(8, "d", "charging"), status(9, "e"), status(10, "f")):
+        intake.take(STATUS, body)
+    assert [alarm.detail for alarm in store.alarms()] == [
+        "boot 8 after boot 9", "boot 9 after boot 9",
+    ]  # fmt: skip
+    assert set(names(store)) == {"boot_count_back"}
+
+
+@pytest.mark.parametrize(
+    "table", ["usage_records", "events", "statuses", "boots", "refused", "alarms"]
+)
 def test_nothing_stored_can_be_changed_or_deleted(tmp_path, intake, table):
     intake.take(USAGE, records.signed(SIGNER, 2))
     intake.take(USAGE, b"refused")
     intake.take(EVENT, event())
-    intake.take(STATUS, b"{}")
+    intake.take(STATUS, status(1, "a"))
     other = sqlite3.connect(tmp_path / "ledger.sqlite")
     for statement in (f"DELETE FROM {table}", f"UPDATE {table} SET charger = 'x'"):
         with pytest.raises(sqlite3.IntegrityError, match="append-only"):

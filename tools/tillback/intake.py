@@ -125,8 +125,13 @@ class Intake:
         if not isinstance(found, dict) or len(body) > 4096:
             digest = hashlib.sha256(body).hexdigest()
             self._store.alarm(charger, "status_malformed", digest)
-        elif self._store.add_status(charger, body):
-            self.counters.statuses += 1
+            return
+        self.counters.statuses += self._store.add_status(charger, body)
+        boot, nonce = found.get("boot"), found.get("nonce")
+        if found.get("state") == "offline" or type(boot) is not int or not 0 <= boot < 1 << 32:
+            return  # a last will is as old as the link that it ends: a newer boot may be known
+        if isinstance(nonce, str) and len(nonce) <= 64 and nonce.isprintable():
+            self._store.add_boot(charger, boot, nonce)
 
     def _refuse(
         self, charger: Charger, topic: str, body: bytes, sha256: str, claimed: str | None,

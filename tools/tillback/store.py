@@ -77,6 +77,18 @@ class Status(Base):
     received_at: Mapped[str]
 
 
+class Boot(Base):
+    """A boot of a charger; `nonce` is the one that it drew at random."""
+
+    __tablename__ = "boots"
+    __table_args__ = (UniqueConstraint("charger", "boot", "nonce"),)
+    row: Mapped[int] = mapped_column(primary_key=True)
+    charger: Mapped[str] = mapped_column(ForeignKey("chargers.id"))
+    boot: Mapped[int]
+    nonce: Mapped[str]
+    seen_at: Mapped[str]
+
+
 class Refused(Base):
     """What was not stored as a record or event, with the reason: evidence, kept as it came."""
 
@@ -103,7 +115,7 @@ class Alarm(Base):
     raised_at: Mapped[str]
 
 
-_APPEND_ONLY = (UsageRecord, Event, Status, Refused, Alarm)
+_APPEND_ONLY = (UsageRecord, Event, Status, Boot, Refused, Alarm)
 
 
 class Store:
@@ -209,6 +221,23 @@ class Store:
                 return False
             session.add(Status(charger=charger, payload=payload, received_at=now()))
         return True
+
+    def add_boot(self, charger: str, boot: int, nonce: str) -> None:
+        """Keeps a boot, once. An alarm when one with this number or a higher one came before it:
+        the charger's flash was put back to an older state.
+
+        A message of an earlier boot that comes late has that boot's nonce, and is no alarm."""
+        try:
+            with self._session.begin() as session:
+                mine = select(Boot).where(Boot.charger == charger)
+                if session.scalars(mine.where(Boot.boot == boot, Boot.nonce == nonce)).first():
+                    return
+                last = session.scalar(select(func.max(Boot.boot)).where(Boot.charger == charger))
+                if last is not None and boot <= last:
+                    _alarm(session, charger, "boot_count_back", f"boot {boot} after boot {last}")
+                session.add(Boot(charger=charger, boot=boot, nonce=nonce, seen_at=now()))
+        except IntegrityError:
+            return
 
     def refuse(self, charger: str, topic: str, body: bytes, sha256: str, reason: str) -> None:
         """Keeps what was refused, once, and raises an alarm."""
