@@ -40,9 +40,15 @@ def refused(why):
     return ["Not possible:"] + wrap(why, 3)
 
 
-def charging(state, wh, ms, cost):
-    head = "Charging" if state == "charging" else "Car is not charging"
-    return [head, "%s  %s" % (energy(wh), duration(ms)), cost, "Tap card to stop"]
+def charging(state, wh, ms, power_w, cost):
+    head = "Charging " if state == "charging" else "Paused "
+    tenths = (power_w + 50) // 100  # of a kW
+    return [
+        head + " " * (20 - len(head) - len(duration(ms))) + duration(ms),
+        "%s  %d.%d kW" % (energy(wh), tenths // 10, tenths % 10),
+        cost,
+        "Tap card to stop",
+    ]
 
 
 def finished(wh, ms, cost, stop_reason):
