@@ -376,7 +376,8 @@ class ChargePoint:
         name = self.state[0]
         if name in states.RUNNING and self._till.session:
             wh, ms, cost = self._till.running()
-            self._display.show(screens.charging(name, wh, ms, self._money(cost)))
+            power_w = self.reading[1]
+            self._display.show(screens.charging(name, wh, ms, power_w, self._money(cost)))
         elif name == "faulted" or name == "unavailable":
             self._display.show(screens.out_of_order("please call us"))
         elif name == "authorised":
