@@ -10,7 +10,8 @@ from host_tests.tillsim.images import image_with
 from tillsim.board import VirtualBoard
 from tillsim.kernel import Kernel
 from tillsim.mqtt_tap import MqttTap
-from tillsim.wires import PtyWire, TcpRelay
+from tillsim.relay import TcpRelay
+from tillsim.wires import PtyWire
 
 HOUR = b"""
 import asyncio, socket, machine, time, _thread

@@ -28,8 +28,25 @@ WRONG = {
     STEP + 'do = "plug"\nkw = "a lot"': "step 1: kw: it must be a power from 0 to 1000 kW",
     STEP + 'do = "unplug"\nkw = 1': "step 1: unknown key 'kw' for unplug; known: none",
     STEP + 'do = "broker"\nstate = "off"': 'step 1: state: it must be "stop" or "start"',
-    STEP + 'do = "meter"\nfault = "lazy"': "step 1: fault: it must be one of silent",
+    STEP + 'do = "meter"\nfault = "lazy"': "step 1: fault: it must be \"silent\", \"wrong_crc\"",
     STEP + 'do = "clock"': "step 1: clock takes one of set, step",
+    STEP + 'do = "clock"\nset = "2026-03-02T07:14:00Z"\nstep = 1': "clock takes one of set, step",
+    STEP + 'do = "clock"\nstop = 1': "step 1: unknown key 'stop' for clock; known: set, step",
+    STEP + 'do = "kill"\nat_write = 0': "step 1: at_write: it must be a whole number from 1 to",
+    STEP + 'do = "kill"\nat_write = 1.5': "step 1: at_write: it must be a whole number",
+    STEP + 'do = "kill"\nat_write = true': "step 1: at_write: it must be a whole number",
+    STEP + 'do = "kill"\nat_write = 5\nhow = "all"': 'how: it must be "nothing", "half" or "garb',
+    STEP + 'do = "kill"\nhow = "half"': "step 1: how: it goes with at_write",
+    STEP + 'do = "kill"\nwhen = 5': "step 1: unknown key 'when' for kill; known: at_write, how",
+    STEP + 'do = "proxy"': "step 1: proxy takes one of delay_ms, cut_after, half_open, acks, clear",
+    STEP + 'do = "proxy"\nacks = "drop"\ndelay_ms = 5': "step 1: proxy takes one of delay_ms,",
+    STEP + 'do = "proxy"\ndelay_ms = -1': "step 1: delay_ms: it must be a whole number from 0",
+    STEP + 'do = "proxy"\ncut_after = "x"': "step 1: cut_after: it must be a whole number from 0",
+    STEP + 'do = "proxy"\nhalf_open = false': "step 1: half_open: it must be true",
+    STEP + 'do = "proxy"\nclear = 1': "step 1: clear: it must be true",
+    STEP + 'do = "proxy"\nacks = "lose"': 'step 1: acks: it must be "drop" or "duplicate"',
+    STEP + 'do = "flash"': "step 1: state is missing for flash: it must be",
+    STEP + 'do = "flash"\nstate = "hot"': 'state: it must be "ok", "full" or "read_error"',
     "= 5": "not TOML",
 }
 
@@ -46,17 +63,39 @@ def test_what_is_wrong_is_named(tmp_path, text):
 
 def test_every_step_can_be_given(tmp_path):
     values = {"uid": '"04A2243B6C5E80"', "kw": "11", "state": '"stop"', "fault": '"silent"',
-              "set": '"2026-03-02T07:14:00Z"'}  # fmt: skip
+              "set": '"2026-03-02T07:14:00Z"', "step": "-3.5", "at_write": "12", "how": '"half"',
+              "delay_ms": "0", "cut_after": "0", "half_open": "true", "acks": '"drop"',
+              "clear": "true", "flash.state": '"full"'}  # fmt: skip
     text = GOOD
-    for do, (must, may) in STEPS.items():
-        keys = list(must) + list(may)[:1]
-        text += STEP + f'do = "{do}"\n' + "".join(f"{k} = {values[k]}\n" for k in keys)
+    given = []
+    for do, keys in STEPS.items():
+        for key in keys.one_of or [None]:
+            given.append(do)
+            text += STEP + f'do = "{do}"\n'
+            for k in [*keys.must, *([key] if key else []), *keys.may]:
+                text += f"{k} = {values[f'{do}.{k}' if f'{do}.{k}' in values else k]}\n"
     file = tmp_path / "s.toml"
     file.write_text(text)
     scenario = load(file)
-    assert [step.do for step in scenario.steps] == list(STEPS)
+    assert [step.do for step in scenario.steps] == given
+    assert {"at_write": 12, "how": "half"} in [step.args for step in scenario.steps]
     assert scenario.start_ms == 1772435640000
     assert all(step.at_ms == 5000 for step in scenario.steps)
+
+
+def test_help_shows_every_step_and_key():
+    said = parser_help()
+    for do, keys in STEPS.items():
+        assert f"\n  {do}" in said
+        for key, (_, words) in keys.known().items():
+            assert f"{key}: {words}" in said
+
+
+def parser_help():
+    return subprocess.run(
+        [sys.executable, "-m", "tillsim", "run", "--help"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
 
 
 def test_the_command_says_it_in_one_line(tmp_path):

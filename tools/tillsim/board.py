@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tillctl import firmware
 from tillsim import runtime
-from tillsim.kernel import Kernel
+from tillsim.kernel import CUT, FLASH, Kernel
 from tillsim.wires import Console, PtyWire
 
 SILICON = firmware.ROOT / "boards" / "virtual" / "silicon"
@@ -25,6 +25,8 @@ _POWER_ON = 1
 _WATCHDOG_RESET = 3
 # An ESP32 without PSRAM leaves about 112 kB; the same objects take twice that in 64 bits.
 HEAPS = {32: "112k", 64: "224k"}
+HOWS = ("nothing", "half", "garbled")  # what of the write that the power cut meets is done
+FLASH_STATES = ("ok", "full", "read_error")
 BOOT_MS = 300  # what an ESP32 takes from reset to boot.py
 
 
@@ -64,6 +66,10 @@ class VirtualBoard:
         self.booted_at_ms: list[int] = []
         self.wires: list[PtyWire] = []
         self.on_power = lambda on: None
+        self.flash_writes = 0  # programs and erases of the data partition, as last told
+        self._told_writes = 0  # of them, by the present process
+        self._cut: tuple[int, str] | None = None  # flash_writes at the power cut to come, how
+        self._flash_state = "ok"
         self._kernel = kernel
         self._heap = heap or HEAPS[bits]
         self._interpreter = runtime.micropython(bits)
@@ -72,6 +78,8 @@ class VirtualBoard:
         self._watchdog = 0
         self.console = Console(kernel, log)
         kernel.on_watchdog = self._feed_watchdog
+        kernel.on_writes = self._count_writes
+        kernel.on_cut = self._cut_now
 
     @property
     def powered(self) -> bool:
@@ -107,6 +115,8 @@ class VirtualBoard:
         self.booted_at_ms.append(self._kernel.now_ms)
         self._kernel.attach(control, self._ended)
         self.console.attach(repl)
+        self._told_writes = 0
+        self._order_flash()
         self.on_power(True)
 
     def use_heap(self, heap: str) -> None:
@@ -115,11 +125,41 @@ class VirtualBoard:
 
     def kill(self) -> None:
         """A power cut: SIGKILL, no last words."""
+        self._cut = None
         if self._process is None:
             return
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
         self._gone()
+
+    def kill_at_write(self, n: int, how: str) -> None:
+        """A power cut in the `n`th program or erase of the data partition from now on; `how`: one
+        of HOWS. kill() before it takes its place."""
+        self._cut = (self.flash_writes + n, how)
+        self._order_flash()
+
+    def set_flash(self, state: str) -> None:
+        """state: one of FLASH_STATES, of the data partition until told otherwise."""
+        self._flash_state = state
+        self._order_flash()
+
+    def _order_flash(self) -> None:
+        if self._process is None:
+            return  # it is told when it is powered on
+        self._kernel.order(FLASH, FLASH_STATES.index(self._flash_state))
+        if self._cut is None:
+            return
+        at, how = self._cut
+        self._kernel.order(CUT, HOWS.index(how), max(1, at - self.flash_writes))
+
+    def _count_writes(self, n: int) -> None:
+        """`n`: by the present process, so far."""
+        self.flash_writes += n - self._told_writes
+        self._told_writes = n
+
+    def _cut_now(self, n: int) -> None:
+        self._count_writes(n)
+        self.kill()
 
     def _gone(self) -> None:
         self._process = None

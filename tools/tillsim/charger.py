@@ -19,7 +19,8 @@ from tillsim.kernel import Kernel
 from tillsim.meter_wire import MeterWire
 from tillsim.mqtt_tap import MqttTap
 from tillsim.reader_wire import ReaderWire
-from tillsim.wires import PtyWire, TcpRelay
+from tillsim.relay import TcpRelay
+from tillsim.wires import PtyWire
 
 COIL_PIN, FEEDBACK_PIN, PLUG_PIN = 4, 5, 6  # boards/virtual/pins.csv
 CONTACTOR_MS = 20  # from coil to contacts
@@ -266,8 +267,11 @@ class VirtualCharger:
     def _do_power(self, kw: float) -> None:
         self.car.change(offered_w=round(kw * 1000))
 
-    def _do_kill(self) -> None:
-        self.board.kill()
+    def _do_kill(self, at_write: int | None = None, how: str = "nothing") -> None:
+        if at_write is None:
+            self.board.kill()
+        else:
+            self.board.kill_at_write(at_write, how)
 
     def _do_boot(self) -> None:
         self.board.power_on()
@@ -288,6 +292,17 @@ class VirtualCharger:
         else:
             self.backend.start()
         self.tap.backend_up = self.backend.up
+
+    def _do_proxy(self, half_open: bool = False, clear: bool = False, **fault: Any) -> None:
+        if clear:
+            self.relay.clear()
+        elif half_open:
+            self.relay.half_open()
+        for name, value in fault.items():  # delay_ms, cut_after or acks
+            setattr(self.relay.faults, name, value)
+
+    def _do_flash(self, state: str) -> None:
+        self.board.set_flash(state)
 
     def _do_meter(self, fault: str) -> None:
         self.meter.fault = fault

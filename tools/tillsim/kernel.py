@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 ADVANCE, PIN, DISPLAY, WATCHDOG, TIME = 0x41, 0x50, 0x44, 0x57, 0x54
+WRITES, CUT, FLASH = 0x46, 0x43, 0x58  # see boards/virtual/silicon/link.py
 _FRAME = struct.Struct("<BBHiii")
 _ASLEEP = 0x80
 # A real server (broker, backend) that owes an answer is waited for this long, then given up.
@@ -55,6 +56,8 @@ class Kernel:
     on_pin: Callable[[int, int], None] = lambda pin, level: None
     on_display: Callable[[list[str]], None] = lambda lines: None
     on_watchdog: Callable[[int], None] = lambda ms: None
+    on_writes: Callable[[int], None] = lambda n: None
+    on_cut: Callable[[int], None] = lambda n: None
     wall_ms: Callable[[], int] = lambda: 0
     owed: Callable[[], bool] = lambda: False
     forgive: Callable[[], None] = lambda: None
@@ -69,6 +72,7 @@ class Kernel:
         self._booted_at_ms = 0
         self._waiting: tuple[int, int, bool, tuple[int, int]] | None = None
         self._heard = self._urgent = False
+        self._orders = b""
         self._last_frame = self._busy_since = time.monotonic()
         self._pace_carry_s = 0.0
         self.stopped = False
@@ -91,6 +95,7 @@ class Kernel:
             self._control.close()
         self._control = None
         self._waiting = None
+        self._orders = b""
 
     @property
     def attached(self) -> bool:
@@ -120,6 +125,14 @@ class Kernel:
             self.on_display(payload.decode("latin-1").split("\n"))
         elif op == WATCHDOG:
             self.on_watchdog(value)
+        elif op == WRITES:
+            self.on_writes(value)
+        elif op == CUT:
+            self.on_cut(value)
+
+    def order(self, op: int, arg: int = 0, value: int = 0) -> None:
+        """Tells the board something ahead of the time: it knows before it does anything more."""
+        self._orders += _FRAME.pack(op, arg, 0, value, 0, 0)
 
     def _answer(self) -> None:
         """Ends the board's wait with the present time, pins and wall clock."""
@@ -132,7 +145,8 @@ class Kernel:
             wall_ms // 1000 - 0x80000000, wall_ms % 1000,
         )  # fmt: skip
         try:
-            self._control.sendall(frame)
+            self._control.sendall(self._orders + frame)
+            self._orders = b""
         except OSError:
             self._on_hangup()
 

@@ -5,6 +5,17 @@ SUBSCRIBE, SUBACK, PINGREQ, PINGRESP = 8, 9, 12, 13
 _ANSWER = {CONNECT: CONNACK, SUBSCRIBE: SUBACK, PINGREQ: PINGRESP}
 
 
+def packet_end(data: bytes) -> tuple[int, int] | None:
+    """(where the body begins, where it ends) of the packet that `data` begins with; None while
+    that cannot be told."""
+    length = 0
+    for i, byte in enumerate(data[1:5]):
+        length |= (byte & 0x7F) << 7 * i
+        if not byte & 0x80:
+            return i + 2, i + 2 + length
+    return None
+
+
 class _Splitter:
     """Cuts a byte stream into MQTT packets (MQTT 3.1.1, section 2.2)."""
 
@@ -15,21 +26,13 @@ class _Splitter:
         """[(first byte, body)] of each packet that `data` completes."""
         self._rest += data
         found = []
-        while (header := self._header()) is not None:
+        while (header := packet_end(self._rest)) is not None:
             start, end = header
             if len(self._rest) < end:
                 break
             found.append((self._rest[0], self._rest[start:end]))
             self._rest = self._rest[end:]
         return found
-
-    def _header(self) -> tuple[int, int] | None:
-        length = 0
-        for i, byte in enumerate(self._rest[1:5]):
-            length |= (byte & 0x7F) << 7 * i
-            if not byte & 0x80:
-                return i + 2, i + 2 + length
-        return None
 
 
 class MqttTap:

@@ -9,7 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tillsim.board import FLASH_STATES, HOWS
+
 METER_FAULTS = ("silent", "wrong_crc", "exception", "foreign_reply", "none")
+# A check gives the value to use, None for a wrong one; the text says what it must be.
+Check = tuple[Callable[[Any], Any], str]
 DEMO_TARIFF = Path(__file__).parent / "demo" / "tariff.json"
 
 
@@ -43,6 +47,17 @@ def _number(value: Any, low: float, high: float) -> float | None:
     return value if number and low <= value <= high else None
 
 
+def _whole(low: int, high: int) -> Check:
+    def check(value: Any) -> Any:
+        return _number(value, low, high) if isinstance(value, int) else None
+
+    return check, f"a whole number from {low} to {high}"
+
+
+def _true(value: Any) -> bool | None:
+    return True if value is True else None
+
+
 def _kw(value: Any) -> Any:
     return _number(value, 0, 1000)
 
@@ -66,28 +81,56 @@ def _unix_ms(value: Any) -> int | None:
     return int(moment.timestamp() * 1000) if moment.tzinfo else None
 
 
-def _one_of(*choices: str) -> Callable[[Any], Any]:
-    return lambda value: value if value in choices else None
+def _one_of(*choices: str) -> Check:
+    words = ", ".join(f'"{choice}"' for choice in choices[:-1]) + f' or "{choices[-1]}"'
+    return lambda value: value if value in choices else None, words
+
+
+@dataclass
+class Keys:
+    """The keys of a step beside `at` and `do`, each with (check, what it must be).
+
+    must: have to be there. one_of: exactly one of them has to. may: may be there; needs: those of
+    them that mean something only beside another one, with that one."""
+
+    must: dict[str, Check] = field(default_factory=dict)
+    one_of: dict[str, Check] = field(default_factory=dict)
+    may: dict[str, Check] = field(default_factory=dict)
+    needs: dict[str, str] = field(default_factory=dict)
+
+    def known(self) -> dict[str, Check]:
+        return self.must | self.one_of | self.may
 
 
 _KW = (_kw, "a power from 0 to 1000 kW")
 _UID = (_uid, "4, 7 or 10 bytes in hex")
-_STATE = (_one_of("stop", "start"), '"stop" or "start"')
+_STATE = _one_of("stop", "start")
 _TIME = (_unix_ms, 'a time with its zone, such as "2026-03-02T07:14:00Z"')
 
-# do: ({key that must be there: (check, what it may be)}, {key that may be there: ...})
-STEPS: dict[str, tuple[dict, dict]] = {
-    "tap": ({"uid": _UID}, {}),
-    "plug": ({"kw": _KW}, {}),
-    "unplug": ({}, {}),
-    "power": ({"kw": _KW}, {}),
-    "kill": ({}, {}),
-    "boot": ({}, {}),
-    "broker": ({"state": _STATE}, {}),
-    "backend": ({"state": _STATE}, {}),
-    "meter": ({"fault": (_one_of(*METER_FAULTS), "one of " + ", ".join(METER_FAULTS))}, {}),
-    "clock": ({}, {"set": _TIME, "step": (_seconds, "a number of seconds")}),
-    "end": ({}, {}),
+STEPS: dict[str, Keys] = {
+    "tap": Keys({"uid": _UID}),
+    "plug": Keys({"kw": _KW}),
+    "unplug": Keys(),
+    "power": Keys({"kw": _KW}),
+    "kill": Keys(
+        may={"at_write": _whole(1, 10**6), "how": _one_of(*HOWS)}, needs={"how": "at_write"}
+    ),
+    "boot": Keys(),
+    "broker": Keys({"state": _STATE}),
+    "backend": Keys({"state": _STATE}),
+    "proxy": Keys(
+        one_of={
+            "delay_ms": _whole(0, 600_000),
+            "cut_after": _whole(0, 10**9),
+            "half_open": (_true, "true"),
+            "acks": _one_of("drop", "duplicate"),
+            "clear": (_true, "true"),
+        }
+    ),
+    "flash": Keys({"state": _one_of(*FLASH_STATES)}),
+    "meter": Keys({"fault": _one_of(*METER_FAULTS)}),
+    "clock": Keys(one_of={"set": _TIME, "step": (_seconds, "a number of seconds")}),
+    "end": Keys(),
 }
 _TOP = ("start", "timezone", "tariff", "tokens", "config", "step")
 
@@ -143,21 +186,26 @@ def _step(number: int, given: dict) -> Step:
     at = _number(given.get("at"), 0, 10**7)
     if at is None:
         raise ScenarioError(f"{where}: at: it must be seconds since first boot")
-    must, may = STEPS[do]
+    keys = STEPS[do]
+    known = keys.known()
     args = {}
     for key, value in given.items():
         if key in ("at", "do"):
             continue
-        if key not in must and key not in may:
-            known = ", ".join([*must, *may]) or "none"
-            raise ScenarioError(f"{where}: unknown key {key!r} for {do}; known: {known}")
-        check, words = (must | may)[key]
+        if key not in known:
+            raise ScenarioError(
+                f"{where}: unknown key {key!r} for {do}; known: {', '.join(known) or 'none'}"
+            )
+        check, words = known[key]
         args[key] = check(value)
         if args[key] is None:
             raise ScenarioError(f"{where}: {key}: it must be {words}")
-    for key, (_, words) in must.items():
+    for key, (_, words) in keys.must.items():
         if key not in args:
             raise ScenarioError(f"{where}: {key} is missing for {do}: it must be {words}")
-    if may and len(args) != 1:
-        raise ScenarioError(f"{where}: {do} takes one of {', '.join(may)}")
+    if keys.one_of and sum(key in args for key in keys.one_of) != 1:
+        raise ScenarioError(f"{where}: {do} takes one of {', '.join(keys.one_of)}")
+    for key, other in keys.needs.items():
+        if key in args and other not in args:
+            raise ScenarioError(f"{where}: {key}: it goes with {other}")
     return Step(int(at * 1000), do, args)

@@ -1,4 +1,4 @@
-"""The virtual charger's wires: ptys, the console and the TCP link, each relayed by the kernel."""
+"""The virtual charger's wires: ptys and the console, each relayed by the kernel."""
 
 import array
 import contextlib
@@ -11,9 +11,7 @@ import tty
 from collections.abc import Callable
 from typing import Protocol
 
-from tillsim.broker import free_port
 from tillsim.kernel import Kernel
-from tillsim.mqtt_tap import MqttTap
 
 
 class Device(Protocol):
@@ -119,13 +117,13 @@ class Console:
     def attach(self, board: socket.socket) -> None:
         self.detach()
         self._board = board
-        self._kernel.watch(_Readable(board.fileno(), self._from_board))
+        self._kernel.watch(Readable(board.fileno(), self._from_board))
         self._to_board(self._backlog)
         self._backlog = b""
 
     def detach(self) -> None:
         if self._board is not None:
-            self._kernel.unwatch(_Readable(self._board.fileno(), self._from_board))
+            self._kernel.unwatch(Readable(self._board.fileno(), self._from_board))
             self._board.close()
         self._board = None
 
@@ -163,93 +161,12 @@ class Console:
         os.close(self._slave)
 
 
-class _Readable:
+class Readable:
+    """A descriptor and what to do when it is readable."""
+
     def __init__(self, fd: int, on_readable: Callable[[], None]) -> None:
         self._fd = fd
         self.on_readable = on_readable
 
     def fileno(self) -> int:
         return self._fd
-
-
-class TcpRelay:
-    """The board's TCP link to a real server, through the kernel, so that it knows what is owed."""
-
-    def __init__(self, kernel: Kernel, server_port: int, tap: MqttTap) -> None:
-        self._kernel = kernel
-        self._server_port = server_port
-        self._tap = tap
-        self._listener: socket.socket | None = None
-        self._pairs: dict[int, tuple[socket.socket, socket.socket]] = {}
-        self.port = free_port()
-        self.open()
-
-    def open(self) -> None:
-        """Accepts connections (again, on the same port)."""
-        listener = socket.socket()
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", self.port))
-        listener.listen()
-        self._listener = listener
-        self._kernel.watch(_Readable(listener.fileno(), self._accept))
-
-    def shut(self) -> None:
-        """Cuts every connection and refuses new ones: the server is down."""
-        if self._listener is not None:
-            self._kernel.unwatch(_Readable(self._listener.fileno(), self._accept))
-            self._listener.close()
-            self._listener = None
-        self.cut()
-
-    def cut(self) -> None:
-        for board, _ in list(self._pairs.values()):
-            self._close(board)
-
-    def _accept(self) -> None:
-        assert self._listener is not None
-        board, _ = self._listener.accept()
-        try:
-            server = socket.create_connection(("127.0.0.1", self._server_port), timeout=2)
-        except OSError:
-            board.close()
-            return
-        for end in (board, server):
-            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._pairs[end.fileno()] = (board, server)
-        self._kernel.watch(_Readable(board.fileno(), lambda: self._from_board(board, server)))
-        self._kernel.watch(_Readable(server.fileno(), lambda: self._from_server(board, server)))
-        self._tap.connected(board.fileno())
-
-    def _from_board(self, board: socket.socket, server: socket.socket) -> None:
-        self._pass_on(board, server, self._tap.up)
-
-    def _from_server(self, board: socket.socket, server: socket.socket) -> None:
-        self._pass_on(server, board, self._tap.down)
-        self._kernel.heard()
-
-    def _pass_on(self, source: socket.socket, sink: socket.socket,
-                 look: Callable[[int, bytes], None]) -> None:  # fmt: skip
-        board = self._pairs[source.fileno()][0]
-        try:
-            data = source.recv(65536)
-            if data:
-                look(board.fileno(), data)
-                sink.sendall(data)
-        except OSError:
-            data = b""
-        if not data:
-            self._close(board)
-
-    def _close(self, board: socket.socket) -> None:
-        pair = self._pairs.get(board.fileno())
-        if pair is None:
-            return
-        self._tap.disconnected(board.fileno())
-        for end in pair:
-            del self._pairs[end.fileno()]
-            self._kernel.unwatch(_Readable(end.fileno(), end.close))
-            end.close()
-        self._kernel.heard()
-
-    def close(self) -> None:
-        self.shut()

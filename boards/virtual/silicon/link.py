@@ -13,8 +13,12 @@ ADVANCE = 0x41  # arg: busy workers | 0x80 when asleep; values: ms to wait (-1: 
 PIN = 0x50  # arg: pin; value: level
 DISPLAY = 0x44  # followed by the lines, joined by "\n"
 WATCHDOG = 0x57  # value: ms until the next feed is due, 0 for never
-# Simulator to board.
+WRITES = 0x46  # value: writes to the data partition since power-on
+CUT = 0x43  # the write at which power is cut is done as far as it goes; value as in WRITES
+# Simulator to board; FLASH and CUT come ahead of a TIME.
 TIME = 0x54  # arg: input pins as bits; values: ms since boot, wall clock in s - 2^31, its ms
+FLASH = 0x58  # arg: what the data partition does from now on, 0 for what it should
+# CUT: arg: how; value: power is cut in so many writes from now
 
 _FORMAT = "<BBHiii"
 
@@ -22,6 +26,9 @@ busy = [0]  # jobs that worker threads are at
 tx_totals = [0, 0]  # bytes written to each UART since boot
 repl_input = bytearray()  # what a technician typed and nobody has read yet
 program_running = [False]  # then Ctrl-C interrupts; at the prompt it is a byte like others
+
+on_order = [None]  # called with (op, arg, value) of a FLASH or CUT
+writes = [0, 0]  # to the data partition since power-on; of them, told to the simulator
 
 _out = bytearray(16)
 _in = bytearray(16)
@@ -51,10 +58,28 @@ def advance(wait_ms, asleep=False):
     A sleeper (`asleep`) hears no wire. Raises KeyboardInterrupt on the console's Ctrl-C."""
     if _hear_console():
         return  # it came before: the simulator will not tell of it again
+    tell_writes()
     send(ADVANCE, busy[0] | (0x80 if asleep else 0), wait_ms)
-    if _control.readinto(_in) != 16 or _in[0] != TIME:
-        raise SystemExit(0)  # the simulator hung up
+    while True:
+        if _control.readinto(_in) != 16:
+            raise SystemExit(0)  # the simulator hung up
+        if _in[0] == TIME:
+            break
+        on_order[0](_in[0], _in[1], now_ms())
     _hear_console()
+
+
+def tell_writes():
+    if writes[0] != writes[1]:
+        writes[1] = writes[0]
+        send(WRITES, 0, writes[0])
+
+
+def power_cut():
+    """Tells the simulator, which ends this process; does not return, and allocates nothing."""
+    send(CUT, 0, writes[0])
+    while True:
+        _control.readinto(_in)
 
 
 def _hear_console():

@@ -111,6 +111,28 @@ class WDT:
         link.send(link.WATCHDOG, 0, self._timeout)
 
 
+# What the simulator says of the data partition (FLASH_STATES and HOWS in tillsim/board.py).
+_FULL = 1
+_READ_ERROR = 2
+_HALF = 1
+_GARBLED = 2
+_EIO = -5
+_ENOSPC = -28
+_state = [0, 0, 0]  # FLASH's arg; the count of writes at which power is cut, or 0; how
+_byte = bytearray(1)
+
+
+def _obey(op, arg, value):
+    if op == link.FLASH:
+        _state[0] = arg
+    elif op == link.CUT:
+        _state[1] = link.writes[0] + value
+        _state[2] = arg
+
+
+link.on_order[0] = _obey
+
+
 class Partition:
     """A stretch of the flash image, as a block device; nothing here allocates, since LittleFS
     also writes from finalisers, when the heap is locked."""
@@ -118,6 +140,7 @@ class Partition:
     BLOCK = 4096
 
     def __init__(self, name):
+        self._is_data = name == "data"
         self._start, self._blocks = _wiring["partitions"][name]
         self._image = _image()
         self._seek = self._image.seek
@@ -125,11 +148,17 @@ class Partition:
         self._write = self._image.write
 
     def readblocks(self, block, buf, offset=0):
+        if self._is_data and _state[0] == _READ_ERROR:
+            return _EIO
         self._seek((self._start + block) * 4096 + offset)
         self._read(buf)
 
     def writeblocks(self, block, buf, offset=0):
         self._seek((self._start + block) * 4096 + offset)
+        if self._is_data and self._count():
+            if _state[0] == _FULL:
+                return _ENOSPC
+            self._cut(buf, len(buf))
         self._write(buf)
 
     def ioctl(self, op, arg):
@@ -138,7 +167,31 @@ class Partition:
         if op == 5:
             return 4096
         if op == 6:  # erase: LittleFS programs only what it erased, so the old bytes may stay
+            if self._is_data and self._count():
+                if _state[0] == _FULL:
+                    return _ENOSPC
+                self._seek((self._start + arg) * 4096)
+                self._cut(None, 4096)
             return 0
+
+    def _count(self):
+        """Counts a write. Whether it is not simply done."""
+        if _state[0] == _FULL:
+            return True
+        link.writes[0] += 1
+        return link.writes[0] == _state[1]
+
+    def _cut(self, buf, n):
+        """Writes what the power cut lets through of `buf` (None: of an erase), and ends it all."""
+        how = _state[2]
+        if how != _GARBLED:
+            n = n // 2 if how == _HALF else 0
+        for i in range(n):
+            _byte[0] = 0xFF if buf is None else buf[i]
+            if how == _GARBLED:
+                _byte[0] = _byte[0] * 7 + i * 29 + 0x5A & 0xFF
+            self._write(_byte)
+        link.power_cut()
 
 
 def rom_ioctl(op, *args):
@@ -170,10 +223,12 @@ def display(lines):
 
 
 def reset():
+    link.tell_writes()
     sys.exit(RESET_EXIT)
 
 
 def soft_reset():
+    link.tell_writes()
     sys.exit(SOFT_RESET_EXIT)
 
 
