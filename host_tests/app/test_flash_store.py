@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from host_tests import micropython
+from tillsim import bench_flash
 
 SCRIPTS = Path(micropython.__file__).parent / "on_micropython"
 SOAK = bool(os.environ.get("EVTILL_SOAK"))
@@ -49,18 +50,16 @@ def test_power_cuts_over_many_sessions_and_compactions(second_every: int) -> Non
 
 def test_a_thousand_waiting_records_on_the_boards_heap(tmp_path: Path) -> None:
     image = tmp_path / "flash.img"
-    image.write_bytes(b"\xff" * (512 * 4096))
-    flash_bytes, used_pct, _ = map(int, run("check_full_journal.py", "fill", image).split())
+    flash_bytes, used_pct = bench_flash.fill(image)
     assert flash_bytes <= 1500
     assert used_pct < 70
-    said = run("check_full_journal.py", "open", image, heap="112k")
-    held, _, _, sent, _, sending, _ = map(int, said.split())
-    assert sent == 1000
-    assert held <= 8192 and sending <= 8192
+    cost = bench_flash.reopen(image)
+    assert cost["sent"] == 1000
+    assert cost["held"] <= 8192 and cost["sending"] <= 8192
+    assert cost["needs"] <= 12288
 
 
-@pytest.mark.soak
-@pytest.mark.skipif(not SOAK, reason="long: EVTILL_SOAK=1")
 def test_the_flash_lasts_more_than_twenty_years() -> None:
-    _, _, years = run("measure_wear.py", 3000, 12, 30, heap="8M", timeout_s=900).split()
-    assert int(years) > 20
+    """At the default interval of checkpoints, with a car that charges day and night."""
+    _, years = bench_flash.wear(600, bench_flash.checkpoints_a_session())
+    assert years > bench_flash.GOAL_YEARS

@@ -3,12 +3,13 @@
 import sys
 import time
 
-from tillsim import bench_crypto, bench_heap, bench_link, bench_tariff
+from tillsim import bench_crypto, bench_flash, bench_heap, bench_link, bench_tariff
 
 
 def main() -> int:
     for title, lines in (
         ("Heap (32-bit MicroPython)", bench_heap.lines),
+        ("Flash: 2 MB of LittleFS (the times are this machine's)", bench_flash.lines),
         ("Tariffs", bench_tariff.lines),
         ("Link: records a second, against plain umqtt.simple", bench_link.lines),
         ("P-256: executed instructions (valgrind's cachegrind, 32-bit)", _crypto),
