@@ -6,10 +6,10 @@ import gc
 import hashlib
 import json
 import os
+import sys
 
-from evtill.app import config as configuration
 from evtill.app import screens
-from evtill.core.errors import EvtillError
+from evtill.core.errors import ConfigError, EvtillError
 
 
 def run(hw):
@@ -46,6 +46,13 @@ def write_file(path, content):
     os.rename(path + ".new", path)
 
 
+def forget(name):
+    """Gives back the heap of a module of this package; importing it again loads it anew."""
+    package = sys.modules["evtill.app"]
+    del sys.modules["evtill.app." + name]
+    delattr(package, name)
+
+
 def sha256_of(path):
     """SHA-256 of a file in lowercase hex."""
     digest = hashlib.sha256()
@@ -62,12 +69,14 @@ class App:
     """Everything that runs, in the order in which it is built. Raises EvtillError, OSError."""
 
     def __init__(self, hw, contactor, display):
+        from evtill.app import config
         from evtill.app.clock import Clock
 
         text = read_file(hw.DATA + "/config.json")
         if text is None:
-            raise configuration.ConfigError("no configuration: provision the charger")
-        self.config = configuration.parse(text)
+            raise ConfigError("no configuration: provision the charger")
+        self.config = config.parse(text)
+        forget("config")  # its table is 2 kB of heap that only a new configuration needs
         self.hw = hw
         self.contactor = contactor
         self.display = display

@@ -20,6 +20,7 @@ _STATUS_MS = 300000
 _SYNC_MS = 3600000  # between synchronisations of a clock that is right
 _RETRY_MS = 15000  # ... of one that is not
 _TURN_MS = 1000
+_LOSSES_MS = 60000
 
 
 class Uplink:
@@ -37,7 +38,7 @@ class Uplink:
         link = self._link = MqttLink(
             self._worker, charger, config["broker_host"], config["broker_port"], charger,
             config["mqtt_password"], config["keepalive_s"],
-            subscriptions=(base + "usage/ack", base + "event/ack"), rx_bytes=1024,
+            subscriptions=(base + "usage/ack", base + "event/ack"), rx_bytes=1024, tx_bytes=1024,
         )  # fmt: skip
         link.set_last_will(base + "status", self._will(), True, 1)
         link.on_message = self._on_message
@@ -47,7 +48,7 @@ class Uplink:
         link.on_room = self._on_room
         self._wake = asyncio.Event()
         self._status = None  # the last one published, and when
-        self._status_ms = self._meter_ms = 0
+        self._status_ms = self._meter_ms = self._losses_ms = 0
         self._dropped = app.events.ring.dropped()
 
     def _will(self):
@@ -115,7 +116,7 @@ class Uplink:
         app = self._app
         now_ms = app.clock.now_ms()
         self._send_status(now_ms)
-        self._report_losses()
+        self._report_losses(now_ms)
         for box, topic in ((app.outbox, "usage"), (app.events.ring, "event")):
             while True:
                 item = box.next_to_send(now_ms)
@@ -136,7 +137,7 @@ class Uplink:
                     "power_w": app.charge_point.reading[1]}  # fmt: skip
             self._publish("meter", json.dumps(live), 0)
 
-    def _report_losses(self):
+    def _report_losses(self, now_ms):
         """Tells of records set aside, damage found while reading, and events dropped."""
         report = self._app.events.report
         for name, why in self._app.outbox.refused:
@@ -146,7 +147,9 @@ class Uplink:
             report("journal_torn", "%s %d" % (what, number))
         del self._app.journal.damage[:]
         dropped = self._app.events.ring.dropped()
-        if dropped > self._dropped:
+        # Should this event be dropped itself, that is one more: not each second, then.
+        if dropped > self._dropped and now_ms >= self._losses_ms:
+            self._losses_ms = now_ms + _LOSSES_MS
             self._dropped = dropped
             report("events_dropped", "%d in all" % dropped)
 
