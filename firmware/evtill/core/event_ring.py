@@ -1,7 +1,8 @@
 """Events on their way to the backend: a bounded ring of two files, apart from the records' log.
 
 Too many events in a minute are dropped at once; when both files are full, the older one goes. What
-was dropped is counted, durably. Nothing here takes room from a session.
+was dropped is counted, durably. Nothing here takes room from a session. While flash fails, the
+first few events wait in RAM.
 """
 
 import struct
@@ -15,6 +16,8 @@ _NAMES = ("e0", "e1")
 _HALF_BYTES = 12288  # three blocks of 4 KiB a file
 _BURST = 20
 _REFILL_MS = 6000  # then ten a minute
+_HELD_MAX = 4
+_HELD_LOOKS = 10  # next_waiting() calls, one a second, between attempts to write them
 _STATE = 0
 _EVENT = 1
 # version, next seq, first seq not done, dropped; then done_set's bits
@@ -47,30 +50,47 @@ class _Ring:
         self._current = 0  # the file that is appended to
         self._first = [0, 0]  # the first seq that each file may hold
         self._broken = False
+        self._held = []  # (id, payload) that flash did not take
+        self._looks = 0
         try:
             self._load()
         except OSError:
             self._broken = True
 
     def put(self, event_id, payload, now_ms):
-        """Keeps an event (ASCII id, bytes), durably. False when it is dropped. Never raises."""
+        """Keeps an event (ASCII id, bytes). Whether it is durable: if not, it is dropped, or held
+        until flash takes it. Never raises."""
         if not self._allowed(now_ms):
             self.dropped += 1
             return False
-        event_id = event_id.encode()
-        dropped = self.dropped
-        try:
-            if self._broken:
-                self._load()
-            seq = self._seqs.end
-            self._seqs.grow(seq + 1)
-            self._append(
-                encode(_EVENT, seq, bytes((len(event_id),)), event_id, payload), len(payload)
-            )
-        except OSError:
-            self._broken = True  # what is in flash is read again before the next
-            self.dropped = dropped + 1
+        if len(self._held) == _HELD_MAX and not self._write_held():
+            self.dropped += 1
             return False
+        self._held.append((event_id.encode(), payload))
+        return self._write_held()
+
+    def _write_held(self):
+        """Whether none is held any more."""
+        self._looks = 0
+        while self._held:
+            event_id, payload = self._held[0]
+            dropped = self.dropped
+            end = self._seqs.end
+            try:
+                if self._broken:
+                    self._load()
+                    end = self._seqs.end
+                self._seqs.grow(end + 1)
+                self._append(
+                    encode(_EVENT, end, bytes((len(event_id),)), event_id, payload), len(payload)
+                )
+            except OSError:
+                self._broken = True  # what is in flash is read again before the next
+                if self._seqs.end > end:
+                    self._seqs.grow(end)  # nobody may look for what was not written
+                self.dropped = dropped
+                return False
+            self._held.pop(0)
         return True
 
     def _allowed(self, now_ms):
@@ -142,10 +162,14 @@ class _Ring:
     # -- what outbox.Window asks of a log -------------------------------------------------------
 
     def next_waiting(self, seq):
+        if self._held:
+            self._looks += 1
+            if self._looks >= _HELD_LOOKS:
+                self._write_held()
         return self._seqs.next(seq)
 
     def waiting(self):
-        return self._seqs.waiting
+        return self._seqs.waiting + len(self._held)
 
     def load(self, seq):
         """(event id, payload); None when it is lost. Raises JournalError."""
