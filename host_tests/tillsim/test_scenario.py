@@ -28,7 +28,7 @@ WRONG = {
     STEP + 'do = "plug"\nkw = "a lot"': "step 1: kw: it must be a power from 0 to 1000 kW",
     STEP + 'do = "unplug"\nkw = 1': "step 1: unknown key 'kw' for unplug; known: none",
     STEP + 'do = "broker"\nstate = "off"': 'step 1: state: it must be "stop" or "start"',
-    STEP + 'do = "meter"\nfault = "lazy"': "step 1: fault: it must be \"silent\", \"wrong_crc\"",
+    STEP + 'do = "meter"\nfault = "lazy"': 'step 1: fault: it must be "silent", "wrong_crc"',
     STEP + 'do = "clock"': "step 1: clock takes one of set, step",
     STEP + 'do = "clock"\nset = "2026-03-02T07:14:00Z"\nstep = 1': "clock takes one of set, step",
     STEP + 'do = "clock"\nstop = 1': "step 1: unknown key 'stop' for clock; known: set, step",

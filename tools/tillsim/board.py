@@ -38,6 +38,8 @@ def blank_image(path: Path) -> Path:
     elif path.stat().st_size != FLASH_BYTES:
         raise ValueError(f"{path} is not a flash image: {FLASH_BYTES} bytes expected")
     return path
+
+
 # The board's own modules run from a ROM, like those frozen into an ESP32: they cost no heap.
 _START = """
 import sys, rom

@@ -1,0 +1,168 @@
+"""Faults that scenarios can give: flash writes cut short, failing flash, and a bad network.
+
+Whatever happens: exactly one correct record for each session in which energy flowed."""
+
+import random
+
+import pytest
+
+from host_tests.e2e.charger import HEAD, charger, check, outcome, run, session, step, tap
+from tillsim.board import HOWS
+
+SEED = 20260302
+SESSION_WRITES = 170  # what test_writes_are_counted sees, and what a boot writes
+KILLS = 14  # for each way of HOWS
+CONFIG = "[config]\ncheckpoint_s = 20\nmessage_s = 5\n"
+
+
+def check_cut(result):
+    """As check(), where a session may have no record if nothing flowed in it."""
+    true = result.truth["sessions"]
+    told = [(record["meter"]["start_wh"], record["meter"]["end_wh"]) for record in result.records]
+    flowed = [(one["start_wh"], one["end_wh"]) for one in true if one["end_wh"] > one["start_wh"]]
+    assert [one for one in told if one[1] > one[0]] == flowed
+    idle = [one["start_wh"] for one in true if one["end_wh"] == one["start_wh"]]
+    for start_wh, end_wh in told:
+        if end_wh == start_wh:
+            idle.remove(start_wh)  # at most one each, and none that never was
+    assert [record["seq"] for record in result.records] == list(range(1, len(told) + 1))
+    assert not told or result.verify() == 0
+
+
+def test_writes_are_counted(tmp_path):
+    text = HEAD + CONFIG + session(10, 1.5)
+    with charger(tmp_path, text) as playing:
+        board = playing.charger.board
+        after = []
+        playing.besides += [(ms, lambda: after.append(board.flash_writes)) for ms in (5000, 130000)]
+        playing.run()
+        check(outcome(playing, tmp_path / "out"))
+    print("writes of one session:", after[1] - after[0])
+    assert 100 < after[1] - after[0] < SESSION_WRITES
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_power_cut_in_a_flash_write(tmp_path, how):
+    """A session each, cut at a write anywhere in it; a third of the boots that follow are cut too,
+    at one of their first forty writes."""
+    rng = random.Random(f"{SEED} {how}")
+    width = SESSION_WRITES / KILLS
+    cuts = [1 + int(i * width + rng.random() * width) for i in range(KILLS)]
+    rng.shuffle(cuts)
+    text = HEAD + CONFIG
+    again = []
+    for i, n in enumerate(cuts):
+        at = 20 + i * 300
+        text += step(at - 1, "kill", at_write=n, how=how) + session(at, 1.5)
+        if i % 3 == 0:
+            again.append(rng.randrange(1, 41))
+            text += step(at + 150, "kill") + step(at + 151, "kill", at_write=again[-1], how=how)
+            text += step(at + 152, "boot") + step(at + 170, "kill")
+        text += step(at + 180, "boot")
+    print(f"seed {SEED}, {how}: cut at writes {cuts}, boots at {again}")
+    with charger(tmp_path, text + step(20 + KILLS * 300, "end")) as playing:
+        playing.run()
+        result = outcome(playing, tmp_path / "out")
+    check_cut(result)
+    assert len(result.records) >= KILLS * 3 // 4
+
+
+def test_a_full_flash_refuses_a_session_and_says_so(tmp_path):
+    text = HEAD + CONFIG + step(20, "flash", state="full") + tap(30) + step(33, "plug", kw=11)
+    text += step(60, "unplug") + step(100, "flash", state="ok") + session(120, 1.5)
+    result = run(tmp_path, text + step(300, "end"))
+    check(result)
+    assert "memory fault" in result.shown()
+    assert "start_refused" in result.events
+
+
+def test_a_session_outlives_a_full_flash(tmp_path):
+    """No checkpoint can be written for two minutes; the record tells the whole of it."""
+    text = HEAD + CONFIG + tap(10) + step(13, "plug", kw=11) + step(40, "flash", state="full")
+    text += step(160, "flash", state="ok") + tap(300) + step(310, "unplug") + session(400, 1)
+    check(run(tmp_path, text + step(600, "end")), sessions=2)
+
+
+def test_a_session_that_ends_while_the_flash_is_full(tmp_path):
+    text = HEAD + CONFIG + tap(10) + step(13, "plug", kw=11) + step(40, "flash", state="full")
+    text += tap(100) + step(110, "unplug") + step(200, "kill")
+    text += step(201, "flash", state="ok") + step(210, "boot")
+    result = run(tmp_path, text + session(400, 1) + step(600, "end"))
+    check(result, sessions=2)
+
+
+def test_unreadable_flash_for_a_while(tmp_path):
+    text = HEAD + CONFIG + tap(10) + step(13, "plug", kw=11) + step(40, "flash", state="read_error")
+    text += step(160, "flash", state="ok") + tap(300) + step(310, "unplug") + session(400, 1)
+    with charger(tmp_path, text + step(600, "end")) as playing:
+        playing.run()
+        assert len(playing.charger.board.booted_at_ms) == 1
+        result = outcome(playing, tmp_path / "out")
+    check(result, sessions=2)
+
+
+def test_unreadable_flash_at_boot(tmp_path):
+    """Out of order, no format, no crash loop; all is there when the flash can be read again."""
+    text = HEAD + CONFIG + tap(10) + step(13, "plug", kw=11) + step(60, "kill")
+    text += step(61, "flash", state="read_error") + step(62, "boot") + step(300, "kill")
+    text += step(301, "flash", state="ok") + step(302, "boot") + step(305, "unplug")
+    with charger(tmp_path, text + session(400, 1) + step(600, "end")) as playing:
+        playing.run()
+        assert len(playing.charger.board.booted_at_ms) == 3
+        result = outcome(playing, tmp_path / "out")
+    check(result, sessions=2)
+    assert "Out of order" in result.shown()
+
+
+def test_the_connection_is_cut_after_so_many_bytes(tmp_path):
+    """Somewhere in the 7 kB of a session: within CONNECT, a record, an acknowledgement."""
+    rng = random.Random(SEED)
+    counts = [0, 1] + [rng.randrange(2, 7000) for _ in range(10)]
+    print(f"seed {SEED}: cut after {counts}")
+    text = HEAD + CONFIG
+    for i, n in enumerate(counts):
+        text += step(19 + i * 200, "proxy", cut_after=n) + session(20 + i * 200, 1.5)
+    with charger(tmp_path, text + step(20 + len(counts) * 200, "end")) as playing:
+        playing.run()
+        assert playing.charger.relay.cuts >= 8
+        check(outcome(playing, tmp_path / "out"), sessions=len(counts))
+
+
+def test_half_open_for_minutes(tmp_path):
+    """All is swallowed, nothing is closed; the session goes on, its record comes afterwards."""
+    text = HEAD + CONFIG + session(20, 3) + step(60, "proxy", half_open=True)
+    text += step(900, "proxy", clear=True)
+    with charger(tmp_path, text + step(1100, "end")) as playing:
+        playing.besides.append((899_000, lambda: outcome(playing, tmp_path / "before")))
+        playing.run()
+        result = outcome(playing, tmp_path / "out")
+    assert (tmp_path / "before" / "records.jsonl").read_text() == ""
+    check(result)
+    assert "Finished: Local" in result.shown()
+
+
+def test_lost_acknowledgements(tmp_path):
+    """The records are sent again until one is acknowledged; the backend has each but once."""
+    text = HEAD + CONFIG + step(5, "proxy", acks="drop") + session(20, 1) + session(200, 1)
+    with charger(tmp_path, text + step(500, "proxy", clear=True) + step(1500, "end")) as playing:
+        sent = []
+        for ms in (130_000, 499_000, 1_490_000):
+            playing.besides.append((ms, lambda: sent.append(playing.charger.relay.bytes_up)))
+        playing.run()
+        result = outcome(playing, tmp_path / "out")
+    check(result, sessions=2)
+    print("bytes sent by the board:", sent)
+    assert sent[1] - sent[0] > 20_000  # again and again
+
+
+def test_doubled_acknowledgements(tmp_path):
+    text = HEAD + CONFIG + step(5, "proxy", acks="duplicate") + session(20, 1) + session(200, 1)
+    result = run(tmp_path, text + step(400, "end"))
+    check(result, sessions=2)
+    assert "ack_invalid" not in result.events
+
+
+@pytest.mark.parametrize("delay_ms", [250, 1500])
+def test_a_slow_network(tmp_path, delay_ms):
+    text = HEAD + CONFIG + step(0, "proxy", delay_ms=delay_ms) + session(20, 2)
+    check(run(tmp_path, text + step(300, "end")))
