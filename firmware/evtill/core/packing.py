@@ -5,6 +5,8 @@ header (the same for all of a segment). In the payload, which is ASCII, bytes fr
 for the words below. Whatever does not come back bit for bit that way is kept as it is.
 """
 
+from array import array
+
 from evtill.core.crypto.hashes import sha256
 from evtill.core.errors import SignatureError
 from evtill.core.jws import b64url_decode, compact, compact_sha256
@@ -38,8 +40,20 @@ _WORDS = (
 )
 
 
-def _words():
-    return _WORDS.split(b"\n")
+def _places():
+    """Where each word begins in _WORDS, and where one behind the last would."""
+    places = array("H", [0])
+    at = _WORDS.find(b"\n")
+    while at >= 0:
+        places.append(at + 1)
+        at = _WORDS.find(b"\n", at + 1)
+    places.append(len(_WORDS) + 1)
+    return places
+
+
+def _word(places, byte):
+    """The word that `byte` stands for. One at a time: all of them would take 3 kB of heap."""
+    return _WORDS[places[byte - 0x80] : places[byte - 0x7F] - 1]
 
 
 def pack(payload):
@@ -48,15 +62,15 @@ def pack(payload):
     for byte in out:
         if not 0 < byte < 0x80:
             return None
-    code = 0x80
-    for word in _words():
+    places = _places()
+    for code in range(0x80, 0x7F + len(places)):
+        word = _word(places, code)
         n = len(word)
         at = out.find(word)
         while at >= 0:
             out[at] = code
             out[at + 1 : at + n] = bytes(n - 1)
             at = out.find(word, at + n)
-        code += 1
     n = 0
     for byte in out:
         if byte:
@@ -67,10 +81,10 @@ def pack(payload):
 
 def unpack(packed):
     """What pack() was given, as a bytearray. packed: bytes-like."""
-    words = _words()
+    places = _places()
     n = 0
     for byte in packed:
-        n += 1 if byte < 0x80 else len(words[byte - 0x80])
+        n += 1 if byte < 0x80 else places[byte - 0x7F] - places[byte - 0x80] - 1
     out = bytearray(n)
     n = 0
     for byte in packed:
@@ -78,7 +92,7 @@ def unpack(packed):
             out[n] = byte
             n += 1
         else:
-            word = words[byte - 0x80]
+            word = _word(places, byte)
             out[n : n + len(word)] = word
             n += len(word)
     return out
@@ -109,7 +123,7 @@ def split(jws):
 
 def _holds(packed, payload):
     """Whether unpack() would give `payload`, without making it."""
-    words = _words()
+    places = _places()
     n = 0
     for byte in packed:
         if byte < 0x80:
@@ -117,7 +131,7 @@ def _holds(packed, payload):
                 return False
             n += 1
         else:
-            word = words[byte - 0x80]
+            word = _word(places, byte)
             if payload[n : n + len(word)] != word:
                 return False
             n += len(word)
