@@ -39,7 +39,8 @@ class Broker:
 
     port: 0 takes a free one; `port` then says which. users: {name: password}; nobody else connects.
     data_dir: a folder of its own: mosquitto keeps sessions and retained messages there across a
-    stop; amqtt forgets them. engine: "mosquitto", "amqtt" or None for the first that is there."""
+    stop; amqtt forgets them. engine: "mosquitto", "amqtt" or None for the first that is there.
+    persistent: whether mosquitto, started next, keeps anything."""
 
     def __init__(
         self, port: int, users: dict[str, str], data_dir: str | Path, engine: str | None = None
@@ -49,11 +50,12 @@ class Broker:
         runner = _Mosquitto if self.engine == "mosquitto" else _Amqtt
         self._runner: _Mosquitto | _Amqtt = runner(self.port, dict(users), Path(data_dir))
         self.running = False
+        self.persistent = True
 
     def start(self) -> None:
         """Returns when the port accepts connections. Raises BrokerError."""
         if not self.running:
-            self._runner.start()
+            self._runner.start(self.persistent)
             self.running = True
 
     def stop(self) -> None:
@@ -61,6 +63,12 @@ class Broker:
         if self.running:
             self.running = False
             self._runner.stop()
+
+    def kill(self) -> None:
+        """As stop(), but mosquitto gets no chance to end in order: SIGKILL."""
+        if self.running and isinstance(self._runner, _Mosquitto):
+            self._runner.kill()
+        self.stop()
 
     def url(self, user: str) -> str:
         """`mqtt://user:password@host:port`, as tillback takes it."""
@@ -92,7 +100,7 @@ class _Mosquitto:
         self.port, self.users, self.data_dir = port, users, data_dir
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self, persistent: bool) -> None:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         passwords = self.data_dir / "passwords"
         passwords.touch(mode=0o600)
@@ -100,7 +108,8 @@ class _Mosquitto:
         config = self.data_dir / "mosquitto.conf"
         config.write_text(
             f"listener {self.port} {HOST}\nallow_anonymous false\npassword_file {passwords}\n"
-            f"persistence true\npersistence_location {self.data_dir.resolve()}/\n"
+            f"persistence {str(persistent).lower()}\n"
+            f"persistence_location {self.data_dir.resolve()}/\n"
             f"user {pwd.getpwuid(os.getuid()).pw_name}\nmax_queued_messages 0\n"
         )
         try:
@@ -117,6 +126,10 @@ class _Mosquitto:
                 self.stop()
                 raise BrokerError(f"mosquitto does not listen: see {self.data_dir}/mosquitto.log")
             time.sleep(0.02)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
 
     def stop(self) -> None:
         if self._process is None:
@@ -139,7 +152,7 @@ class _Amqtt:
         self._started = threading.Event()
         self._failure: BaseException | None = None
 
-    def start(self) -> None:
+    def start(self, persistent: bool) -> None:
         for name in ("amqtt", "transitions"):  # says a page on each lost connection
             if logging.getLogger(name).level == logging.NOTSET:
                 logging.getLogger(name).setLevel(logging.CRITICAL)
