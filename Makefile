@@ -2,8 +2,10 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+CASES ?= 200
+SEED ?= 1
 
-.PHONY: help setup demo test lint bench soak clean
+.PHONY: help setup demo test lint bench powercut soak clean
 
 help:            ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -37,8 +39,13 @@ lint: setup      ## ruff and mypy
 bench: setup     ## sizes and speeds, printed, never failing
 	@$(PY) -m tillsim.bench
 
+powercut: setup  ## whole sessions, the power cut at any flash write (CASES=n|all SEED=n)
+	@$(PY) -m tillsim.powercut --jobs $(JOBS) --cases $(CASES) --seed $(SEED) $(CASE:%=--case %)
+
 soak: setup      ## exhaustive runs that make test samples
-	@EVTILL_SOAK=1 $(PY) -m pytest -n $(JOBS) -m soak
+	@EVTILL_SOAK=1 $(PY) -m pytest -n $(JOBS) -m soak --deselect \
+	  host_tests/e2e/test_powercut.py::test_a_power_cut_at_every_write
+	@$(PY) -m tillsim.powercut --jobs $(JOBS) --cases all --seed $(SEED)
 
 clean:           ## forget everything that setup made
 	rm -rf .venv build out
