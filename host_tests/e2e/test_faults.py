@@ -2,6 +2,7 @@
 
 Whatever happens: exactly one correct record for each session in which energy flowed."""
 
+import os
 import random
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from host_tests.e2e.charger import HEAD, charger, check, outcome, run, session, step, tap
 from tillsim.board import HOWS
 
-SEED = 20260302
+SEED = int(os.environ.get("EVTILL_SEED", "20260302"))
 SESSION_WRITES = 170  # what test_writes_are_counted sees, and what a boot writes
 KILLS = 14  # for each way of HOWS
 CONFIG = "[config]\ncheckpoint_s = 20\nmessage_s = 5\n"
@@ -162,7 +163,7 @@ def test_doubled_acknowledgements(tmp_path):
     assert "ack_invalid" not in result.events
 
 
-@pytest.mark.parametrize("delay_ms", [250, 1500])
-def test_a_slow_network(tmp_path, delay_ms):
-    text = HEAD + CONFIG + step(0, "proxy", delay_ms=delay_ms) + session(20, 2)
+def test_a_slow_network(tmp_path):
+    """Three seconds a round trip: the link comes up, slowly, and stays."""
+    text = HEAD + CONFIG + step(0, "proxy", delay_ms=1500) + session(20, 2)
     check(run(tmp_path, text + step(300, "end")))
