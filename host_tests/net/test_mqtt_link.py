@@ -395,7 +395,8 @@ def test_packet_ids_wrap_without_zero_and_without_one_that_is_in_flight():
     assert ids == [65534, 65535, 1, 2]
 
 
-def test_partial_writes_are_queued_bounded_and_lose_no_byte():
+@pytest.mark.parametrize("tx_bytes", [4100, 512])  # a packet at once, and in two
+def test_partial_writes_are_queued_bounded_and_lose_no_byte(tx_bytes):
     total = []
 
     def script(client):
@@ -415,7 +416,7 @@ def test_partial_writes_are_queued_bounded_and_lose_no_byte():
         said = board(
             """
             import struct
-            c = Client(tx_bytes=4100).narrow().start()
+            c = Client(tx_bytes=TX_BYTES).narrow().start()
             await c.until(lambda: c.ups)
             waited = 0
             for n in range(400):
@@ -426,7 +427,7 @@ def test_partial_writes_are_queued_bounded_and_lose_no_byte():
             await c.until(lambda: c.messages)
             print(waited > 10, c.rooms == waited, c.downs)
             await c.stop()
-            """,
+            """.replace("TX_BYTES", str(tx_bytes)),
             broker.port,
             bits=64,
         )
@@ -459,14 +460,11 @@ def test_a_broker_that_asks_for_acknowledgements_and_reads_none_is_dropped():
     assert said == ["['the broker takes nothing']"]
 
 
-def test_what_does_not_fit_the_buffer_gets_one_of_its_own_if_the_heap_has_it():
+def test_a_payload_that_does_not_fit_the_buffer_is_sent_from_where_it_lies():
     with MqttBroker(greeted(b"")) as broker:
         said = board(
             """
             from evtill.core.errors import LinkError
-            class Lots:
-                def __len__(self):
-                    return 1 << 28
             c = Client()
             try:
                 c.link.publish_nowait(TOPIC, b"x")
@@ -474,22 +472,16 @@ def test_what_does_not_fit_the_buffer_gets_one_of_its_own_if_the_heap_has_it():
                 print(e)
             c.start()
             await c.until(lambda: c.ups)
-            try:
-                c.link.publish_nowait(TOPIC, Lots())
-            except MemoryError:
-                print("no memory")
-            print(c.link.up, c.link.in_flight)
-            c.link.publish_nowait(TOPIC, bytes(9000))
-            await c.until(lambda: not c.link.in_flight)
-            c.link.publish_nowait(TOPIC, b"small again")
-            await c.until(lambda: not c.link.in_flight)
+            for n in (4060, 4070, 4096, 20000, 5, 9000):
+                assert c.link.publish_nowait(TOPIC, bytes(n)) is not None
+                await c.until(lambda: not c.link.in_flight)
             print("delivered")
             await c.stop()
             """,
             broker.port,
         )
     assert broker.errors == []
-    assert said == ["link is down", "no memory", "True 0", "delivered"]
+    assert said == ["link is down", "delivered"]
 
 
 def test_silence_is_noticed_in_every_state():

@@ -55,6 +55,7 @@ class ChargePoint:
         self._message_until_ms = 0
         self._plug_deadline_ms = None
         self._checkpoint_ms = 0
+        self._journal_failed = False
         self._idle_lines = None
         self._idle_until_ms = 0
         self._effects = {
@@ -118,8 +119,18 @@ class ChargePoint:
                 await self._handle("stop", "MeterFault")
             elif now_ms - self._checkpoint_ms >= self._config["checkpoint_s"] * 1000:
                 self._checkpoint_ms = now_ms
-                self._till.checkpoint()
+                self._checkpoint()
         self._refresh(now_ms)
+
+    def _checkpoint(self):
+        """A session goes on while flash takes no checkpoint: the next one may be taken."""
+        try:
+            self._till.checkpoint()
+            self._journal_failed = False
+        except JournalError as e:
+            if not self._journal_failed:
+                self._journal_failed = True
+                self._report("journal_fault", str(e))
 
     # -- tasks --------------------------------------------------------------------------------
 
@@ -253,7 +264,11 @@ class ChargePoint:
     async def _authorise(self, uid):
         self._show(screens.checking())
         token = token_of(self._token_key, uid)
-        found = self._tokens.find(token) if self._tokens else None
+        try:
+            found = self._tokens.find(token) if self._tokens else None
+        except OSError as e:
+            self._report("start_refused", "memory fault %s" % e)
+            return "refused", "memory fault"
         if found is None:
             self._report("token_unknown", _hex(token))
             return "refused", "card is not known"

@@ -17,7 +17,7 @@ def run(hw):
     so that the serial port's prompt can be reached."""
     # Collect early: what lives on would else come to lie scattered all over the heap, between
     # garbage, until no 1 kB in one piece is left of 40 kB free.
-    gc.threshold(8192)
+    gc.threshold(4096)
     contactor = hw.contactor()  # made open: whatever goes wrong from here on, no energy flows
     display = hw.display()
     try:

@@ -33,7 +33,6 @@ _GREETING = const(1)  # CONNECT sent, CONNACK awaited
 _SUBSCRIBING = const(2)  # SUBSCRIBE sent, SUBACK awaited
 _UP = const(3)
 
-_MARGIN = 64  # a fixed header, and acknowledgements that go behind a long packet
 _SKIP_MAX = const(65536)  # a message longer than the buffer is passed over up to this length
 _IPPROTO_TCP = const(6)
 _TCP_NODELAY = const(1)
@@ -53,7 +52,7 @@ class MqttLink(MQTTClient):
     subscriptions: topics (bytes or str), subscribed at QoS 1. Last will: set_last_will().
 
     worker: a Worker, or anything with its call(). ssl: None or an SSLContext. keepalive in s.
-    rx_bytes: the longest packet to receive; tx_bytes: what is sent without a buffer of its own;
+    rx_bytes: the longest packet to receive; tx_bytes: what is sent as one write;
     window: QoS 1 publishes in flight at most."""
 
     connect_ms = 10000  # for TCP, for each read of TLS, and for the MQTT handshake
@@ -77,7 +76,7 @@ class MqttLink(MQTTClient):
         self.stray = 0  # PUBACKs that no publish waits for
         self._worker = worker
         self._rx = memoryview(bytearray(rx_bytes))
-        self._tx = self._tx_kept = memoryview(bytearray(tx_bytes))
+        self._tx = memoryview(bytearray(tx_bytes))
         self._wake = asyncio.Event()
         self._attempt = 0
         self._leaving = self._present = False
@@ -92,8 +91,9 @@ class MqttLink(MQTTClient):
         self._skip_id = 0  # its packet id, if it asks for a PUBACK
         # _tx[_from:_to] is to be written. The socket was last offered it up to _offered: TLS wants
         # a write that would have blocked repeated as it was.
-        self._tx = self._tx_kept
-        self._from = self._offered = self._to = 0
+        # ... and _long, a payload that is too long for _tx, behind what _tx holds up to _mark.
+        self._from = self._offered = self._to = self._mark = 0
+        self._long = None
         self._draining = None
         self._starved = False
         self._pending = {}  # packet id: ticks when sent, of publishes without their PUBACK
@@ -118,8 +118,8 @@ class MqttLink(MQTTClient):
         at the moment (on_room() tells when they no longer are).
 
         A publish that has no PUBACK when the link goes down is the caller's to send again.
-        Raises LinkError when the link is down, MemoryError for a message longer than tx_bytes that
-        the heap has no room for."""
+        Raises LinkError when the link is down. A payload that does not fit tx_bytes is sent from
+        where it lies: it must not change until the PUBACK."""
         if self._state != _UP:
             raise LinkError("link is down")
         if self._to or qos and len(self._pending) >= self.window:
@@ -131,10 +131,18 @@ class MqttLink(MQTTClient):
         if qos:
             pid = self._next_id()
             head += _number(pid)
-        end = self._begin(_PUBLISH | qos << 1 | bool(retain), len(head) + len(payload))
+        body = len(head) + len(payload)
+        fits = 5 + body <= len(self._tx)
+        end = self._begin(_PUBLISH | qos << 1 | bool(retain), body, body if fits else len(head))
+        end = self._add(end, head)
+        if fits:
+            end = self._add(end, payload)
+        else:
+            self._long = memoryview(payload)
+            self._mark = end
         if qos:
             self._pending[pid] = ticks_ms()
-        self._commit(self._add(self._add(end, head), payload))
+        self._commit(end)
         return pid
 
     def disconnect(self):
@@ -269,14 +277,13 @@ class MqttLink(MQTTClient):
 
     # --- sending ---
 
-    def _begin(self, first, body):
-        """Writes a fixed header behind what waits in _tx; where the packet's body begins."""
+    def _begin(self, first, body, held=None):
+        """Writes a fixed header behind what waits in _tx; where the packet's body begins.
+
+        held: how much of the body is to come to _tx, where that is not all."""
         at = self._to
-        if at + 5 + body > len(self._tx):
-            if at:
-                raise LinkError("the broker takes nothing")
-            # A record of many price periods: a buffer of its own, until it is gone.
-            self._tx = memoryview(bytearray(body + _MARGIN))
+        if at + 5 + (body if held is None else held) > len(self._tx):
+            raise LinkError("the broker takes nothing")
         self._tx[at] = first
         at += 1
         while body > 0x7F:
@@ -305,9 +312,15 @@ class MqttLink(MQTTClient):
     def _write(self):
         """Offers the socket what waits; whether all is gone."""
         try:
-            while self._from < self._to:
+            while self._from < self._to or self._long:
+                if self._long and self._from == self._mark:
+                    n = self.sock.write(self._long)
+                    if not n:
+                        return False
+                    self._long = self._long[n:] if n < len(self._long) else None
+                    continue
                 if self._from >= self._offered:
-                    self._offered = self._to
+                    self._offered = self._mark if self._long else self._to
                 n = self.sock.write(self._tx[self._from : self._offered])
                 if not n:
                     return False
@@ -317,7 +330,6 @@ class MqttLink(MQTTClient):
             self._fail(fault)
             raise fault from None
         self._from = self._offered = self._to = 0
-        self._tx = self._tx_kept
         return True
 
     def _drain(self):
