@@ -2,6 +2,7 @@
 
 Whatever happens: exactly one correct record for each session in which energy flowed."""
 
+import itertools
 import os
 import random
 
@@ -78,10 +79,15 @@ def test_a_full_flash_refuses_a_session_and_says_so(tmp_path):
 
 
 def test_a_session_outlives_a_full_flash(tmp_path):
-    """No checkpoint can be written for two minutes; the record tells the whole of it."""
+    """No checkpoint can be written for two minutes; the record tells the whole of it, and so does
+    the display, all the time."""
     text = HEAD + CONFIG + tap(10) + step(13, "plug", kw=11) + step(40, "flash", state="full")
     text += step(160, "flash", state="ok") + tap(300) + step(310, "unplug") + session(400, 1)
-    check(run(tmp_path, text + step(600, "end")), sessions=2)
+    result = run(tmp_path, text + step(600, "end"))
+    check(result, sessions=2)
+    assert "journal_fault" in result.events and "task_restarted" not in result.events
+    shown = [row["at"] for row in result.display if "Charging" in row["lines"][0]]
+    assert max(b - a for a, b in itertools.pairwise(shown) if b < 300) < 10
 
 
 def test_a_session_that_ends_while_the_flash_is_full(tmp_path):
@@ -90,6 +96,21 @@ def test_a_session_that_ends_while_the_flash_is_full(tmp_path):
     text += step(201, "flash", state="ok") + step(210, "boot")
     result = run(tmp_path, text + session(400, 1) + step(600, "end"))
     check(result, sessions=2)
+
+
+def test_unreadable_flash_while_nobody_charges(tmp_path):
+    """A card is not found in a long list, or no session can start; afterwards it can, without a
+    restart."""
+    others = ", ".join(f'"{n:08X}"' for n in range(4000))
+    text = HEAD.replace('["', f'[{others}, "') + CONFIG + step(20, "flash", state="read_error")
+    text += tap(30) + step(33, "plug", kw=11) + step(60, "unplug") + step(80, "flash", state="ok")
+    with charger(tmp_path, text + session(200, 1) + step(400, "end")) as playing:
+        playing.run()
+        assert len(playing.charger.board.booted_at_ms) == 1
+        result = outcome(playing, tmp_path / "out")
+    check(result)
+    assert "memory fault" in result.shown()
+    assert "start_refused" in result.events
 
 
 def test_unreadable_flash_for_a_while(tmp_path):

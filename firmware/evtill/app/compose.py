@@ -121,11 +121,17 @@ class App:
 
         path = self.hw.DATA + "/tokens.bin"
         self.tokens_sha256 = sha256_of(path)
-        file = open(path, "rb")
+        opened = [open(path, "rb")]
 
         def read_at(offset, n):
-            file.seek(offset)
-            return file.read(n)
+            try:
+                if opened[0] is None:
+                    opened[0] = open(path, "rb")
+                opened[0].seek(offset)
+                return opened[0].read(n)
+            except OSError:
+                opened[0] = None  # LittleFS would take what it failed to read for read
+                raise
 
         self.tokens = TokenList(read_at, os.stat(path)[6])
 

@@ -34,8 +34,12 @@ class FlashStore:
             self._close()
             self._reading = (name, open(self._path(name), "rb"))
         file = self._reading[1]
-        file.seek(offset)
-        return file.readinto(buffer)
+        try:
+            file.seek(offset)
+            return file.readinto(buffer)
+        except OSError:
+            self._close()  # LittleFS would take what it failed to read for read
+            raise
 
     def append(self, name, *chunks):
         self._close()
