@@ -19,6 +19,7 @@ from evtill.drivers.pn532 import TapDetector
 
 _TRIES = 3  # readings asked for before a start is refused, or an end goes without
 _IDLE_READ_MS = 10000  # between readings while nobody charges: is the meter still there?
+_PAUSE_MS = 50  # at least, between one reading and the next
 _GAP_MS = 60000  # a session without a reading for so long is ended
 _PLUG_MS = 250
 _CARD_MS = 100  # between looks at a card that lies on the reader
@@ -184,16 +185,21 @@ class ChargePoint:
         """Task: reads the meter, prices what it says while a session runs."""
         while True:
             self._beat("meter")
+            due_ms = self._clock.now_ms() + self._config["meter_period_ms"]
             await self._sample()
             if self.state[0] in states.RUNNING:
-                wait_ms = self._config["meter_period_ms"]
+                now_ms = self._clock.now_ms()
+                wait_ms = max(due_ms - now_ms, _PAUSE_MS)
                 edge_ms = self._till.next_edge_ms()
                 if edge_ms is not None:  # where the price changes, the meter is read
-                    left_ms = edge_ms - self._clock.now_ms()
+                    left_ms = edge_ms - now_ms
                     wait_ms = left_ms if 0 <= left_ms < wait_ms else wait_ms
                 await asyncio.sleep_ms(wait_ms)
             else:
-                await asyncio.sleep_ms(1000 if self._meter_lost else _IDLE_READ_MS)
+                left_ms = 1000 if self._meter_lost else _IDLE_READ_MS
+                while left_ms > 0 and self.state[0] not in states.RUNNING:
+                    await asyncio.sleep_ms(_PLUG_MS)  # a session that starts is not kept waiting
+                    left_ms -= _PLUG_MS
 
     async def _sample(self):
         try:
