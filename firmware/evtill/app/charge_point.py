@@ -19,7 +19,6 @@ from evtill.drivers.pn532 import TapDetector
 
 _TRIES = 3  # readings asked for before a start is refused, or an end goes without
 _IDLE_READ_MS = 10000  # between readings while nobody charges: is the meter still there?
-_PAUSE_MS = 50  # at least, between one reading and the next
 _GAP_MS = 60000  # a session without a reading for so long is ended
 _PLUG_MS = 250
 _CARD_MS = 100  # between looks at a card that lies on the reader
@@ -53,6 +52,7 @@ class ChargePoint:
         self._meter_lost = None  # why, once it is known
         self._queue = []
         self._wake = asyncio.Event()
+        self._started = asyncio.Event()  # the meter is read more often from now on
         self._message_until_ms = 0
         self._plug_deadline_ms = None
         self._checkpoint_ms = 0
@@ -185,21 +185,24 @@ class ChargePoint:
         """Task: reads the meter, prices what it says while a session runs."""
         while True:
             self._beat("meter")
-            due_ms = self._clock.now_ms() + self._config["meter_period_ms"]
+            began_ms = self._clock.now_ms()
             await self._sample()
             if self.state[0] in states.RUNNING:
-                now_ms = self._clock.now_ms()
-                wait_ms = max(due_ms - now_ms, _PAUSE_MS)
+                took_ms = self._clock.now_ms() - began_ms
+                wait_ms = max(0, self._config["meter_period_ms"] - took_ms)
                 edge_ms = self._till.next_edge_ms()
                 if edge_ms is not None:  # where the price changes, the meter is read
-                    left_ms = edge_ms - now_ms
+                    left_ms = edge_ms - self._clock.now_ms()
                     wait_ms = left_ms if 0 <= left_ms < wait_ms else wait_ms
                 await asyncio.sleep_ms(wait_ms)
             else:
-                left_ms = 1000 if self._meter_lost else _IDLE_READ_MS
-                while left_ms > 0 and self.state[0] not in states.RUNNING:
-                    await asyncio.sleep_ms(_PLUG_MS)  # a session that starts is not kept waiting
-                    left_ms -= _PLUG_MS
+                self._started.clear()
+                try:
+                    await asyncio.wait_for_ms(
+                        self._started.wait(), 1000 if self._meter_lost else _IDLE_READ_MS
+                    )
+                except asyncio.TimeoutError:
+                    pass
 
     async def _sample(self):
         try:
@@ -311,6 +314,7 @@ class ChargePoint:
         self._till.checkpoint()  # says that energy may have flowed
         await asyncio.sleep_ms(_CONTACT_MS)
         self._read_at_ms = self._checkpoint_ms = self._clock.now_ms()
+        self._started.set()
         self._report("session_started", "seq %d" % self._till.session.start["seq"])
         if doubt:
             self._report(doubt, "register %d Wh of %s" % (reading[0], serial))
