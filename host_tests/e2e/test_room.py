@@ -1,4 +1,4 @@
-"""A full data partition: told in time, said on the display, and no start that could not be ended."""
+"""A full data partition: told in time, said on the display; no start that could not be ended."""
 
 from host_tests.e2e.charger import HEAD, charger, outcome, step, tap
 from tillctl.port import Port
