@@ -5,19 +5,15 @@ import importlib
 import sys
 
 from evtill.core.errors import EvtillError
+from tillctl.cli import Parser
 
 # Each has add_parser(subparsers), which registers its commands: `run(args) -> exit code`.
 _MODULES = ("flash", "provision", "tariff_cli", "verify")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:  # type: ignore[override]
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-
 def parser() -> argparse.ArgumentParser:
-    top = _Parser(prog="tillctl", description="Provision, flash and check evtill chargers.")
-    commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    top = Parser(prog="tillctl", description="Provision, flash and check evtill chargers.")
+    commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
     for name in _MODULES:
         importlib.import_module(f"tillctl.{name}").add_parser(commands)
     return top

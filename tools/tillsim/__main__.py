@@ -7,6 +7,7 @@ import types
 from pathlib import Path
 
 from evtill.core.errors import EvtillError
+from tillctl.cli import Parser
 from tillsim import play
 from tillsim.board import VirtualBoard
 from tillsim.kernel import BoardHung, Kernel
@@ -38,14 +39,9 @@ flash full: every write to the data partition fails with ENOSPC; read_error: eve
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:  # type: ignore[override]
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-
 def parser() -> argparse.ArgumentParser:
-    top = _Parser(prog="tillsim", description="The virtual charger.")
-    commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    top = Parser(prog="tillsim", description="The virtual charger.")
+    commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
 
     board = commands.add_parser("board", help="start a virtual board for mpremote",
                                 description="Prints the path of the board's serial port, runs "
