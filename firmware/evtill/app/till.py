@@ -57,7 +57,6 @@ class Till:
         self._boot = boot
         self.tables = self.tariff = None
         self.session = None
-        self.last_bill = None
         self._filling = False
 
     # -- start --------------------------------------------------------------------------------
@@ -116,7 +115,6 @@ class Till:
         pricer.sample(start["unix_ms"], register_wh, True)
         self._journal.append(log.START, json.dumps(start).encode())
         self.session = Session(start, pricer)
-        self.last_bill = None
         return event
 
     def _doubt(self, serial, register_wh):
@@ -231,7 +229,6 @@ class Till:
         memo = b"%d %s" % (stop["wh"], start["serial"][:20].encode())
         self._outbox.put(name, (header, payload, signature), memo=memo)
         self.session = None
-        self.last_bill = bill
         return bill
 
     def _ocmf(self, start, stop, pricer):
