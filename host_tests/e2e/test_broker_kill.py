@@ -1,12 +1,9 @@
 """mosquitto, killed and restarted in the middle of a publish: nothing is lost or doubled."""
 
-import shutil
-
 import pytest
 
+from host_tests import programs
 from host_tests.e2e.charger import HEAD, charger, check, outcome, session, step
-
-pytestmark = pytest.mark.skipif(not shutil.which("mosquitto"), reason="mosquitto not installed")
 
 AWAY_MS = 3000
 
@@ -48,6 +45,7 @@ class Killer:
 
 @pytest.mark.parametrize("persistent", [True, False])
 def test_a_broker_killed_while_records_are_on_their_way(tmp_path, persistent):
+    programs.program("mosquitto")
     text = HEAD + "".join(session(5 + 60 * i, 0.5) for i in range(3)) + step(400, "end")
     with charger(tmp_path, text) as playing:
         playing.charger.broker.persistent = persistent

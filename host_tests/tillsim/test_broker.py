@@ -1,27 +1,22 @@
-"""The embedded broker: users, sessions, restarts; with mosquitto too where it is installed."""
+"""The embedded broker: users, sessions, restarts; mosquitto, and amqtt."""
 
 import asyncio
 import contextlib
-import shutil
 import socket
 
 import aiomqtt
 import pytest
 
+from host_tests import programs
 from tillsim.broker import HOST, Broker, BrokerError, free_port
 
 USERS = {"alice": "pass word:1", "bob": "b"}
-ENGINES = [
-    "amqtt",
-    pytest.param(
-        "mosquitto",
-        marks=pytest.mark.skipif(not shutil.which("mosquitto"), reason="not installed"),
-    ),
-]
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=["amqtt", "mosquitto"])
 def broker(request, tmp_path):
+    if request.param == "mosquitto":
+        programs.program("mosquitto")
     with Broker(0, USERS, tmp_path / "broker", engine=request.param) as broker:
         yield broker
 

@@ -1,6 +1,7 @@
 """An MQTT broker on the loopback interface, with a user and password for everybody.
 
-mosquitto when it is installed; otherwise amqtt, in a thread of its own."""
+mosquitto, fetched where it is not installed; where it cannot be had, amqtt, in a thread of its
+own."""
 
 import asyncio
 import base64
@@ -11,7 +12,6 @@ import logging
 import os
 import pwd
 import random
-import shutil
 import socket
 import subprocess
 import threading
@@ -24,6 +24,8 @@ from urllib.parse import quote
 import amqtt.broker
 from amqtt.plugins.base import BaseAuthPlugin
 from amqtt.session import Session
+
+from tillsim.debian import DebianMissing, program
 
 HOST = "127.0.0.1"
 _START_S = 15.0
@@ -39,14 +41,14 @@ class Broker:
 
     port: 0 takes a free one; `port` then says which. users: {name: password}; nobody else connects.
     data_dir: a folder of its own: mosquitto keeps sessions and retained messages there across a
-    stop; amqtt forgets them. engine: "mosquitto", "amqtt" or None for the first that is there.
+    stop; amqtt forgets them. engine: "mosquitto", "amqtt" or None for the first that can be had.
     persistent: whether mosquitto, started next, keeps anything."""
 
     def __init__(
         self, port: int, users: dict[str, str], data_dir: str | Path, engine: str | None = None
     ) -> None:
         self.port = port or free_port()
-        self.engine = engine or ("mosquitto" if shutil.which("mosquitto") else "amqtt")
+        self.engine = engine or _best()
         runner = _Mosquitto if self.engine == "mosquitto" else _Amqtt
         self._runner: _Mosquitto | _Amqtt = runner(self.port, dict(users), Path(data_dir))
         self.running = False
@@ -83,6 +85,14 @@ class Broker:
         self.stop()
 
 
+def _best() -> str:
+    try:
+        program("mosquitto")
+    except DebianMissing:
+        return "amqtt"
+    return "mosquitto"
+
+
 def free_port() -> int:
     """A TCP port that nobody has now, and nobody is given while our server is down.
 
@@ -115,10 +125,10 @@ class _Mosquitto:
         try:
             with open(self.data_dir / "mosquitto.log", "ab") as log:
                 self._process = subprocess.Popen(
-                    ["mosquitto", "-c", str(config)], stdin=subprocess.DEVNULL, stdout=log,
-                    stderr=log,
+                    [*program("mosquitto"), "-c", str(config)], stdin=subprocess.DEVNULL,
+                    stdout=log, stderr=log,
                 )  # fmt: skip
-        except OSError as error:
+        except (OSError, DebianMissing) as error:
             raise BrokerError(f"mosquitto: {error}") from error
         deadline = time.monotonic() + _START_S
         while not _listening(self.port):

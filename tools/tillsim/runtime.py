@@ -5,6 +5,7 @@ pinned by version and SHA-256 in runtime.lock.json; when a pinned version has le
 suite's own signed index names its successor. A program on PATH, or `$MICROPYTHON`, goes first.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -17,6 +18,8 @@ import tempfile
 from pathlib import Path
 
 from pypi_simple import PyPISimple
+
+from tillsim import debian
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNTIME = ROOT / "build" / "runtime"
@@ -84,6 +87,8 @@ def fetch() -> None:
         for arch, packages in LOCK["debian"].items():
             _fetch_arch(arch, packages)
     _fetch_umqtt()
+    with contextlib.suppress(debian.DebianMissing):  # then amqtt is the broker
+        debian.program("mosquitto")
 
 
 def _fetch_arch(arch: str, packages: dict) -> None:
@@ -105,7 +110,7 @@ def _fetch_arch(arch: str, packages: dict) -> None:
             deb = _download_pinned(name, arch, versions, Path(scratch)) or _download_indexed(
                 name, arch, Path(scratch)
             )
-            subprocess.run(["dpkg", "-x", str(deb), str(RUNTIME / arch)], check=True)
+            debian.unpack([deb], RUNTIME / arch)
     stamp.write_text(wanted)
 
 
@@ -138,31 +143,22 @@ def _download_pinned(name: str, arch: str, versions: list, scratch: Path) -> Pat
 
 def _download_indexed(name: str, arch: str, scratch: Path) -> Path:
     """The suite's present version, checked by apt against the signed index, in a private state."""
-    state = scratch / f"apt-{arch}"
-    for folder in ("lists/partial", "cache/archives/partial"):
-        (state / folder).mkdir(parents=True, exist_ok=True)
-    (state / "status").touch()
     keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
-    (state / "sources.list").write_text(
-        f"deb [arch={arch} signed-by={keyring}] {_site()} {LOCK['suite']} main\n"
-    )
-    options = [
-        f"Dir::State={state}", f"Dir::State::lists={state}/lists",
-        f"Dir::State::status={state}/status", f"Dir::Cache={state}/cache",
-        f"Dir::Etc::sourcelist={state}/sources.list", "Dir::Etc::sourceparts=-",
-        f"APT::Architecture={arch}", f"APT::Architectures={arch}", "APT::Sandbox::User=",
-    ]  # fmt: skip
-    apt = ["apt-get", *(word for option in options for word in ("-o", option))]
-    for command in ([*apt, "update"], [*apt, "download", name]):
-        done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)
-    debs = sorted(scratch.glob(f"{name}_*_{arch}.deb"))
-    if not debs:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+    sources = scratch / f"{arch}.list"
+    sources.write_text(f"deb [arch={arch} signed-by={keyring}] {_site()} {LOCK['suite']} main\n")
+    try:
+        apt = debian.Apt(scratch / f"apt-{arch}", "", (
+            f"Dir::Etc::sourcelist={sources}", "Dir::Etc::sourceparts=-",
+            f"APT::Architecture={arch}", f"APT::Architectures={arch}",
+        ))  # fmt: skip
+        apt.run("update")
+        apt.run("download", name, folder=scratch)
+    except debian.DebianMissing as e:
         raise RuntimeMissing(
-            f"Debian's package {name} for {arch} cannot be had ({reason}): "
+            f"Debian's package {name} for {arch} cannot be had ({e}): "
             "check apt's network, or say MICROPYTHON=/path/to/micropython"
-        )
-    return debs[-1]
+        ) from None
+    return sorted(scratch.glob(f"{name}_*_{arch}.deb"))[-1]
 
 
 def _fetch_umqtt() -> None:
@@ -198,7 +194,7 @@ def main() -> int:
         return 2
     try:
         fetch()
-    except RuntimeMissing as e:
+    except (RuntimeMissing, debian.DebianMissing) as e:
         print(f"evtill: {e}", file=sys.stderr)
         return 1
     return 0
