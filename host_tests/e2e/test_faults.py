@@ -98,6 +98,36 @@ def test_a_session_that_ends_while_the_flash_is_full(tmp_path):
     check(result, sessions=2)
 
 
+@pytest.mark.parametrize("state", ["full", "read_error"])
+def test_a_session_that_ends_meanwhile_is_settled_when_flash_is_well_again(tmp_path, state):
+    """The driver reads the total; nobody else may charge until the record is durable."""
+    text = HEAD + CONFIG + tap(10) + step(13, "plug", kw=11) + step(40, "flash", state=state)
+    text += tap(100) + step(110, "unplug") + session(150, 0.5) + step(200, "flash", state="ok")
+    with charger(tmp_path, text + session(300, 1) + step(500, "end")) as playing:
+        playing.run()
+        assert len(playing.charger.board.booted_at_ms) == 1
+        result = outcome(playing, tmp_path / "out")
+    check(result, sessions=2)
+    first = result.records[0]
+    assert first["stop_reason"] == "Local" and "closed_at_boot" not in first["flags"]
+    assert "Finished: Local" in result.shown() and "Out of order | memory fault" in result.shown()
+    assert "task_restarted" not in result.events and result.events.count("link_up") == 1
+
+
+@pytest.mark.parametrize("after_ms", range(300, 1000, 100))
+def test_flash_that_fails_while_a_session_starts(tmp_path, after_ms):
+    """The contactor opens again, or never closes, or a session has begun that is settled."""
+    text = HEAD + CONFIG + tap(5) + step(8, "plug", kw=11)
+    text += step(8 + after_ms / 1000, "flash", state="full") + step(60, "flash", state="ok")
+    text += step(70, "unplug") + session(100, 1)
+    with charger(tmp_path, text + step(300, "end")) as playing:
+        playing.run()
+        assert len(playing.charger.board.booted_at_ms) == 1
+        result = outcome(playing, tmp_path / "out")
+    assert len(result.records) in (1, 2) and "task_restarted" not in result.events
+    check(result, sessions=len(result.records))
+
+
 def test_unreadable_flash_while_nobody_charges(tmp_path):
     """A card is not found in a long list, or no session can start; afterwards it can, without a
     restart."""
@@ -134,6 +164,17 @@ def test_unreadable_flash_at_boot(tmp_path):
         result = outcome(playing, tmp_path / "out")
     check(result, sessions=2)
     assert "Out of order" in result.shown()
+
+
+def test_flash_that_can_be_read_again_after_boot_needs_nobody(tmp_path):
+    text = HEAD + CONFIG + tap(10) + step(13, "plug", kw=11) + step(60, "kill")
+    text += step(61, "flash", state="read_error") + step(62, "boot") + step(300, "flash", state="ok")
+    with charger(tmp_path, text + step(310, "unplug") + session(400, 1)
+                 + step(600, "end")) as playing:  # fmt: skip
+        playing.run()
+        assert len(playing.charger.board.booted_at_ms) == 2
+        result = outcome(playing, tmp_path / "out")
+    check(result, sessions=2)
 
 
 def test_the_connection_is_cut_after_so_many_bytes(tmp_path):

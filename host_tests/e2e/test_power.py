@@ -27,13 +27,24 @@ def test_cut_while_charging(tmp_path):
 def test_cut_while_charging_with_a_dead_meter_afterwards(tmp_path):
     """The last durable reading ends the session: less than the truth, never more."""
     text = HEAD + "[config]\ncheckpoint_s = 30\n" + tap(5) + step(8, "plug", kw=11)
-    text += step(330, "kill") + step(335, "meter", fault="silent") + step(340, "boot") + END
-    result = run(tmp_path, text)
+    text += step(330, "kill") + step(335, "meter", fault="silent") + step(340, "boot")
+    result = run(tmp_path, text + step(1100, "end"))
     (record,), (true,) = result.records, result.truth["sessions"]
+    assert "Out of order | meter does not | answer" in result.shown()
     assert "end_reading_missing" in record["flags"]
     missing_wh = true["end_wh"] - record["meter"]["end_wh"]
     assert 0 <= missing_wh <= 11000 * 31 / 3600
     assert result.verify() == 0
+
+
+def test_cut_while_charging_with_a_meter_that_comes_back_late(tmp_path):
+    """It is waited for: its register tells all of the energy, and nobody else may charge before."""
+    text = HEAD + tap(5) + step(8, "plug", kw=11) + step(330, "kill")
+    text += step(335, "meter", fault="silent") + step(340, "boot") + step(341, "unplug")
+    text += session(400, 1) + step(600, "meter", fault="none") + session(700, 1)
+    result = run(tmp_path, text + step(900, "end"))
+    check(result, sessions=2)
+    assert "end_reading_missing" not in result.records[0]["flags"]
 
 
 def test_cut_after_the_stop_before_publishing(tmp_path):
@@ -86,7 +97,7 @@ def test_a_broker_that_comes_and_goes(tmp_path):
     text = HEAD + session(5, 5) + session(400, 5)
     for at in range(10, 800, 60):
         text += step(at, "broker", state="stop") + step(at + 25, "broker", state="start")
-    check(run(tmp_path, text + step(1000, "end")), sessions=2)
+    check(run(tmp_path, text + step(1100, "end")), sessions=2)
 
 
 def test_many_cuts_in_one_session_of_sessions(tmp_path):

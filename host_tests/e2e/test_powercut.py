@@ -43,10 +43,11 @@ def test_a_power_cut_at_every_write() -> None:
 @pytest.mark.parametrize(
     ("module", "line", "instead", "lost"),
     [
-        ("app/compose", "asyncio.run(self._recover())", "self.journal.abandon()", True),
+        ("app/compose", "asyncio.run(self.recovery.settle())",
+         "self.journal.abandon(); self.recovery.why = None", True),
         # A record of the last durable reading, though the meter answers: energy is missing.
-        ("app/till", "return self.stop(reason, session.at_ms, register_wh)",
-         "return self.stop(reason, session.at_ms, session.register_wh)", False),
+        ("app/till", "self.stop(reason, session.at_ms, register_wh)",
+         "self.stop(reason, session.at_ms, session.register_wh)", False),
     ],
 )  # fmt: skip
 def test_a_charger_that_settles_wrongly_is_found_out(

@@ -4,7 +4,7 @@ import asyncio
 import binascii
 
 from evtill.app import screens
-from evtill.app.till import FULL
+from evtill.app.till import FAULTY, FULL
 from evtill.core import session as states
 from evtill.core.errors import (
     JournalError,
@@ -24,13 +24,14 @@ _PLUG_MS = 250
 _CARD_MS = 100  # between looks at a card that lies on the reader
 _NO_CARD_MS = 30000  # the reader itself waits for a card for so long
 _ON_EDGE_MS = 500  # a reading so late still counts as taken where the price changes
+_RETRY_MS = 5000  # between attempts at what flash or the meter refuses
 _CONTACT_MS = 100  # contacts have moved by then
 _QUEUE = 16
 
 
 class ChargePoint:
-    """parts: {"meter", "reader", "contactor", "display", "plugged", "reset"}; report(name,
-    detail): an event; beat(task name): the supervisor's."""
+    """parts: {"meter", "reader", "contactor", "display", "plugged", "reset", "recovery"};
+    report(name, detail): an event; beat(task name): the supervisor's."""
 
     def __init__(self, config, parts, till, tokens, clock, report, beat):
         self._config = config
@@ -40,6 +41,7 @@ class ChargePoint:
         self._display = parts["display"]
         self._plugged = parts["plugged"]
         self._reset = parts["reset"]
+        self._recovery = parts["recovery"]
         self._till = till
         self._tokens = tokens
         self._token_key = binascii.unhexlify(config["token_key"])
@@ -47,6 +49,8 @@ class ChargePoint:
         self._report = report
         self._beat = beat
         self.state = states.INITIAL
+        if self._recovery.why:
+            self.state = states.step(states.INITIAL, "fault")[0]
         self.reading = None
         self._read_at_ms = 0
         self._meter_lost = None  # why, once it is known
@@ -57,6 +61,7 @@ class ChargePoint:
         self._plug_deadline_ms = None
         self._checkpoint_ms = 0
         self._journal_failed = False
+        self._retry_ms = 0  # when to try again what flash or the meter refused
         self._idle_lines = None
         self._idle_until_ms = 0
         self._effects = {
@@ -78,7 +83,7 @@ class ChargePoint:
     async def run_session(self):
         """Task: takes the events one by one and carries out what follows.
 
-        Begun anew by the supervisor, it may find a session whose end went wrong halfway: what is
+        Begun anew by the supervisor, it may find a session whose end died halfway: what is
         durable of it is in the journal, and a boot settles it from there."""
         if self._till.session and self.state[0] not in states.RUNNING:
             self._contactor.open()
@@ -115,6 +120,10 @@ class ChargePoint:
             if now_ms >= self._plug_deadline_ms:
                 self._plug_deadline_ms = None
                 await self._handle("expired", None)
+        elif name == "finishing" or name == "faulted":
+            if now_ms >= self._retry_ms:
+                self._retry_ms = now_ms + _RETRY_MS
+                await self._retry(name)
         elif name in states.RUNNING:
             if now_ms - self._read_at_ms > _GAP_MS:
                 await self._handle("stop", "MeterFault")
@@ -123,15 +132,27 @@ class ChargePoint:
                 self._checkpoint()
         self._refresh(now_ms)
 
+    async def _retry(self, name):
+        """What flash or the meter refused before: a session's end, or one that was left behind."""
+        if name == "finishing":
+            if self._settle():
+                await self._handle("closed", None)
+        elif self._recovery.why and await self._recovery.settle():
+            await self._handle("cleared", None)
+
     def _checkpoint(self):
-        """A session goes on while flash takes no checkpoint: the next one may be taken."""
+        """Whether it is durable. A session goes on while flash takes none: the next one may be."""
         try:
             self._till.checkpoint()
             self._journal_failed = False
         except JournalError as e:
-            if not self._journal_failed:
-                self._journal_failed = True
-                self._report("journal_fault", str(e))
+            self._journal_fault(e)
+        return not self._journal_failed
+
+    def _journal_fault(self, e):
+        if not self._journal_failed:
+            self._journal_failed = True
+            self._report("journal_fault", str(e))
 
     # -- tasks --------------------------------------------------------------------------------
 
@@ -276,8 +297,8 @@ class ChargePoint:
         try:
             found = self._tokens.find(token) if self._tokens else None
         except OSError as e:
-            self._report("start_refused", "memory fault %s" % e)
-            return "refused", "memory fault"
+            self._report("start_refused", "%s %s" % (FAULTY, e))
+            return "refused", FAULTY
         if found is None:
             self._report("token_unknown", _hex(token))
             return "refused", "card is not known"
@@ -309,9 +330,14 @@ class ChargePoint:
         except JournalFull:
             return self._start_refused(FULL)
         except (JournalError, TariffError, OSError) as e:
-            return self._start_refused("memory fault", str(e))
+            return self._start_refused(FAULTY, str(e))
         self._contactor.close()
-        self._till.checkpoint()  # says that energy may have flowed
+        if not self._checkpoint():  # which says that energy may have flowed
+            self._contactor.open()
+            self._till.session = None
+            self._recovery.why = FAULTY
+            self.post("fault", "TillFault")
+            return self._start_refused(FAULTY)
         await asyncio.sleep_ms(_CONTACT_MS)
         self._read_at_ms = self._checkpoint_ms = self._clock.now_ms()
         self._started.set()
@@ -351,15 +377,28 @@ class ChargePoint:
         if self._contactor.welded():
             session.flag("contactor_welded")
             self._report("contactor_welded", "")
-        seq = session.start["seq"]
-        duration_ms = max(stopped_ms, session.at_ms) - session.start["mono"]
-        energy_wh = register_wh - session.start["wh"]
-        bill = self._till.stop(reason, stopped_ms, register_wh)
-        self._report("session_stopped", "seq %d: %s" % (seq, reason))
-        cost = self._money(bill["incl_minor"])
-        self._show(screens.finished(energy_wh, duration_ms, cost, reason),
-                   self._config["message_s"])  # fmt: skip
-        return "closed", None
+        self._till.stop(reason, stopped_ms, register_wh)
+        cost = self._money(session.pricer.bill()["incl_minor"])
+        self._show(
+            screens.finished(
+                register_wh - session.start["wh"], session.stop["duration"], cost, reason
+            ),
+            self._config["message_s"],
+        )
+        return ("closed", None) if self._settle() else None
+
+    def _settle(self):
+        """Whether the ended session's record is durable; if not, to be tried again."""
+        session = self._till.session
+        try:
+            self._till.settle()
+        except JournalError as e:
+            self._journal_fault(e)
+            return False
+        self._journal_failed = False
+        reason = session.stop["reason"]
+        self._report("session_stopped", "seq %d: %s" % (session.start["seq"], reason))
+        return True
 
     async def _say_refused(self, why):
         self._plug_deadline_ms = None
@@ -403,8 +442,11 @@ class ChargePoint:
             wh, ms, cost = self._till.running()
             power_w = self.reading[1]
             self._display.show(screens.charging(name, wh, ms, power_w, self._money(cost)))
+        elif name == "finishing":
+            self._display.show(screens.out_of_order(FAULTY))
         elif name == "faulted" or name == "unavailable":
-            self._display.show(screens.out_of_order("please call us"))
+            why = self._recovery.why or "please call us"
+            self._display.show(screens.out_of_order(why))
         elif name == "authorised":
             self._display.show(screens.plug_in())
         elif name == "available":

@@ -1,15 +1,16 @@
 """Puts the firmware together from the board's parts, and runs it."""
 
 import asyncio
-import binascii
 import gc
-import hashlib
 import json
 import os
 import sys
+import time
 
-from evtill.app import screens
-from evtill.core.errors import ConfigError, EvtillError
+from evtill.app import files, screens
+from evtill.core.errors import ConfigError, EvtillError, JournalError, JournalFull
+
+_FLASH_RETRY_S = 60
 
 
 def run(hw):
@@ -20,30 +21,18 @@ def run(hw):
     gc.threshold(4096)
     contactor = hw.contactor()  # made open: whatever goes wrong from here on, no energy flows
     display = hw.display()
-    try:
-        app = App(hw, contactor, display)
-    except (EvtillError, OSError) as e:
-        contactor.open()
-        print("evtill: out of order:", e)
-        display.show(screens.out_of_order(str(e)))
-        return
+    app = None
+    while app is None:
+        try:
+            app = App(hw, contactor, display)
+        except (EvtillError, OSError) as e:
+            contactor.open()
+            print("evtill: out of order:", e)
+            display.show(screens.out_of_order(str(e)))
+            if not isinstance(e, (JournalError, OSError)):
+                return
+            time.sleep(_FLASH_RETRY_S)  # flash that fails may come back; Ctrl-C gives the prompt
     asyncio.run(app.run())
-
-
-def read_file(path):
-    """The bytes of a file, or None where there is none."""
-    try:
-        with open(path, "rb") as f:
-            return f.read()
-    except OSError:
-        return None
-
-
-def write_file(path, content):
-    """Replaces a file whole or not at all."""
-    with open(path + ".new", "wb") as f:
-        f.write(content)
-    os.rename(path + ".new", path)
 
 
 def forget(name):
@@ -53,16 +42,21 @@ def forget(name):
     delattr(package, name)
 
 
-def sha256_of(path):
-    """SHA-256 of a file in lowercase hex."""
-    digest = hashlib.sha256()
-    piece = bytearray(512)
-    with open(path, "rb") as f:
-        while True:
-            n = f.readinto(piece)
-            if not n:
-                return binascii.hexlify(digest.digest()).decode()
-            digest.update(memoryview(piece)[:n])
+def _configuration(hw):
+    """The bytes of config.json. Raises ConfigError where there is none, OSError where the data
+    partition, which boot.py could not mount, cannot be mounted now either."""
+    path = hw.DATA + "/config.json"
+    text = files.read(path)
+    if text is None:
+        try:
+            os.stat(hw.DATA)
+        except OSError:
+            if not hw.data_is_blank():
+                hw.mount_data()
+                text = files.read(path)
+    if text is None:
+        raise ConfigError("no configuration: provision the charger")
+    return text
 
 
 class App:
@@ -72,10 +66,7 @@ class App:
         from evtill.app import config
         from evtill.app.clock import Clock
 
-        text = read_file(hw.DATA + "/config.json")
-        if text is None:
-            raise ConfigError("no configuration: provision the charger")
-        self.config = config.parse(text)
+        self.config = config.parse(_configuration(hw))
         forget("config")  # its table is 2 kB of heap that only a new configuration needs
         self.hw = hw
         self.contactor = contactor
@@ -88,10 +79,7 @@ class App:
         self._make_till()
         gc.collect()
         # While the rest is not there yet: a record that found no room in the heap finds it now.
-        asyncio.run(self._recover())
-        if self.till.tables is not None and self.till.tables != self.tariff_files[1]:
-            write_file(self.hw.DATA + "/tariff.good", self.till.tables)
-        self.tariff_files = None
+        asyncio.run(self.recovery.settle())
         self._make_tasks()
         gc.collect()
 
@@ -104,7 +92,10 @@ class App:
 
         journal = self.journal = Journal(FlashStore(self.hw.DATA + "/journal"))
         self.boot = journal.boots() + 1
-        journal.append(BOOT, json.dumps({"boot": self.boot}).encode())
+        try:
+            journal.append(BOOT, json.dumps({"boot": self.boot}).encode())
+        except JournalFull:
+            pass  # what waits is sent all the same, which makes room; a START is refused till then
         self.outbox = Outbox(journal)
         ring = EventRing(FlashStore(self.hw.DATA + "/events"))
         self.events = Events(ring, self.clock, self.config["charger_id"], self.boot)
@@ -120,7 +111,7 @@ class App:
         from evtill.core.tokens import TokenList
 
         path = self.hw.DATA + "/tokens.bin"
-        self.tokens_sha256 = sha256_of(path)
+        self.tokens_sha256 = files.sha256_of(path)
         opened = [open(path, "rb")]
 
         def read_at(offset, n):
@@ -138,6 +129,7 @@ class App:
     def _make_till(self):
         from evtill.app import till
         from evtill.app.identity import Identity
+        from evtill.app.recovery import Recovery
         from evtill.drivers.meters import Meter
 
         self.identity = Identity(self.hw.DATA)
@@ -146,13 +138,15 @@ class App:
         )
         config = self.config
         self.meter = Meter(self.hw.modbus(), config["meter_model"], config["meter_address"])
-        # The file that a technician or the backend put there, and the last one that was whole.
-        given, kept = [read_file(self.hw.DATA + name) for name in ("/tariff.bin", "/tariff.good")]
-        self.tariff_files = (given, kept)
+        given, kept = files.read_tariffs(self.hw.DATA)
         self.till.tables = given if till.is_whole(given) else kept if till.is_whole(kept) else None
         if self.till.tables is not given:
             self.events.report("tariff_invalid", "damaged" if given else "missing")
         self.till.pick_tariff()
+        self.recovery = Recovery(
+            self.hw.DATA, self.till, self.meter, self.clock, self.events.report,
+            "PowerLoss" if self.hw.reset_cause() == "power" else "Reboot",
+        )  # fmt: skip
 
     def _make_tasks(self):
         from evtill.app.charge_point import ChargePoint
@@ -163,7 +157,8 @@ class App:
         watchdog = hw.watchdog()
         self.supervisor = supervisor = Supervisor(watchdog.feed, report)
         parts = {"meter": self.meter, "reader": hw.reader(), "contactor": self.contactor,
-                 "display": self.display, "plugged": hw.plugged, "reset": hw.reset}  # fmt: skip
+                 "display": self.display, "plugged": hw.plugged, "reset": hw.reset,
+                 "recovery": self.recovery}  # fmt: skip
         self.charge_point = point = ChargePoint(
             self.config, parts, self.till, self.tokens, self.clock, report, supervisor.beat
         )
@@ -179,22 +174,3 @@ class App:
         """Runs the tasks for ever."""
         print("evtill: ready, heap %d used, %d free" % (gc.mem_alloc(), gc.mem_free()))
         await self.supervisor.run()
-
-    async def _recover(self):
-        """Closes the session that an earlier boot left open."""
-        found = self.till.unfinished()
-        if found is None:
-            return
-        self.display.show(screens.out_of_order("restarting"))
-        register_wh = None
-        for _ in range(3):
-            try:
-                register_wh = await self.meter.read_energy_wh()
-                break
-            except EvtillError as e:
-                self.events.report("meter_silent", str(e))
-        reason = "PowerLoss" if self.hw.reset_cause() == "power" else "Reboot"
-        bill = self.till.recover(found, self.tariff_files, register_wh, reason)
-        if bill:
-            self.events.report("session_closed_at_boot", "seq %d: %d minor units" % (
-                found[0]["seq"], bill["incl_minor"]))  # fmt: skip

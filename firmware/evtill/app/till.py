@@ -17,6 +17,7 @@ from evtill.core.pricing import EDGE_INTERPOLATED, Pricer
 
 FIRMWARE = "0.1.0"
 FULL = "memory is full"
+FAULTY = "memory fault"
 _FILLING_PCT = 70  # of the journal: an event, and another only after it was below:
 _EMPTIER_PCT = 60
 # By so much the meter's register may be above the last record's end. It lags what has flowed by
@@ -38,6 +39,7 @@ class Session:
         self.flags = list(start.get("flags", ()))
         self.register_wh = start["wh"]
         self.at_ms = start["mono"]  # of the last reading
+        self.stop = None  # once it has ended: what the journal's STOP frame says of it
 
     def flag(self, name):
         if name not in self.flags:
@@ -82,7 +84,7 @@ class Till:
         try:
             return None if self._journal.room(fresh=fresh) else FULL
         except JournalError:
-            return "memory fault"
+            return FAULTY
 
     def filling(self):
         """Percentage of the journal that is used when it has just become much; else None."""
@@ -100,6 +102,8 @@ class Till:
         the event that the meter's register is, or None."""
         now_ms = self._clock.now_ms()
         unix_ms = self._clock.unix_ms(now_ms)
+        if self._journal.boots() < self._boot:  # there was no room for it at boot
+            self._journal.append(log.BOOT, json.dumps({"boot": self._boot}).encode())
         seq, prev, pagination = self._journal.chain()
         event, flag = self._doubt(meter_serial, register_wh)
         flags = [flag] if flag else []
@@ -177,8 +181,7 @@ class Till:
     # -- end ----------------------------------------------------------------------------------
 
     def stop(self, reason, at_ms, register_wh):
-        """Ends the session at the monotonic `at_ms` with the final register, makes that durable,
-        then signs and queues the record. Returns the bill."""
+        """Ends the session at the monotonic `at_ms` with the final register; settle() is next."""
         s = self.session
         at_ms = max(at_ms, s.at_ms)
         end_unix_ms = s.start["unix_ms"] + at_ms - s.start["mono"]
@@ -193,15 +196,26 @@ class Till:
             end_unix_ms += late_ms - s.start["unix_ms"]
             s.flags = [flag for flag in s.flags if flag != "clock_unset"]
             s.flag("clock_set_late")
-        stop = {
+        s.stop = {
             "reason": reason, "wh": register_wh, "flags": s.flags,
             "duration": at_ms - s.start["mono"], "end_ms": end_unix_ms,
             # The end is the start plus elapsed monotonic time: as trustworthy as the start.
             "clock": s.start["clock"] if late_ms is None else self._clock.trust(),
         }  # fmt: skip
-        state = s.pricer.state()
-        self._journal.append(log.STOP, _join(json.dumps(stop), state))
-        return self._settle(s.start, stop, s.pricer)
+
+    def settle(self):
+        """Makes the end of a stopped session durable, signs and queues its record. Returns the
+        bill. Raises JournalError while flash fails: to be called again."""
+        s = self.session
+        found = self._journal.open_session()
+        if found is None:  # flash had failed to say that the record is durable
+            bill = s.pricer.bill()
+            self.session = None
+            return bill
+        if found[2] is None:
+            self._journal.append(log.STOP, _join(json.dumps(s.stop), s.pricer.state()))
+        found = None
+        return self._settle(s.start, s.stop, s.pricer)
 
     def _settle(self, start, stop, pricer):
         """Signs the record of a session whose STOP is durable, and queues it."""
@@ -259,13 +273,13 @@ class Till:
         start, checkpoint, stop = found
         return json.loads(start), checkpoint, stop
 
-    def recover(self, found, files, register_wh, reason):
-        """Ends the session that an earlier boot left; `found` as unfinished() gave it.
+    def recover(self, found, files, register_wh, reason, is_same_meter=True):
+        """Ends the session that was left without a record; `found` as unfinished() gave it.
 
         files: tariff files, one of which holds the session's own table. register_wh: the meter's
-        register now, or None when it does not answer: then the last durable reading ends the
-        session, and a flag says so. Returns the bill, None for a session whose contactor never
-        closed. Raises TariffError where no file holds the table."""
+        register now, or None when it does not answer or is another one's: then the last durable
+        reading ends the session, and a flag says so. Returns the bill, None for a session whose
+        contactor never closed. Raises TariffError where no file holds the table."""
         start, checkpoint, stop = found
         if checkpoint is None and stop is None and (register_wh or 0) <= start["wh"]:
             # The first checkpoint is made as the contactor has closed: it never did, and nothing
@@ -286,7 +300,10 @@ class Till:
             session.at_ms = head["mono"]
             session.register_wh = head["wh"]
             session.flags = head["flags"]
-        session.flag("closed_at_boot")
+        if start["boot"] != self._boot:
+            session.flag("closed_at_boot")
+        if not is_same_meter:
+            session.flag("meter_replaced")
         if reason == "PowerLoss":
             session.flag("power_cut")
         if register_wh is None:
@@ -299,7 +316,8 @@ class Till:
             register_wh = session.register_wh
         # The instant of the cut is not known: time ends with the last durable reading, energy
         # with the register, which cannot have moved since the contactor fell open.
-        return self.stop(reason, session.at_ms, register_wh)
+        self.stop(reason, session.at_ms, register_wh)
+        return self.settle()
 
 
 def words(tariff, pricer):

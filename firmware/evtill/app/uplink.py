@@ -11,7 +11,7 @@ import os
 from evtill.app.clock import STEP_MS
 from evtill.app.till import FIRMWARE
 from evtill.core import jws
-from evtill.core.errors import ClockError, LinkError, SignatureError
+from evtill.core.errors import ClockError, JournalError, LinkError, SignatureError
 from evtill.net import clock_sync
 from evtill.net.mqtt_link import MqttLink
 from evtill.net.worker import Worker
@@ -47,6 +47,7 @@ class Uplink:
         link.on_puback = self._on_puback
         link.on_room = self._on_room
         self._wake = asyncio.Event()
+        self._unreadable = False  # flash, which was reported
         self._status = None  # the last one published, and when
         self._status_ms = self._meter_ms = self._losses_ms = 0
         self._dropped = app.events.ring.dropped()
@@ -119,7 +120,7 @@ class Uplink:
         self._report_losses(now_ms)
         for box, topic in ((app.outbox, "usage"), (app.events.ring, "event")):
             while True:
-                item = box.next_to_send(now_ms)
+                item = self._next_of(box, now_ms)
                 if item is None:
                     break
                 name, payload = item
@@ -136,6 +137,16 @@ class Uplink:
             live = {"energy_wh": wh, "duration_ms": ms, "cost_minor": cost_minor,
                     "power_w": app.charge_point.reading[1]}  # fmt: skip
             self._publish("meter", json.dumps(live), 0)
+
+    def _next_of(self, box, now_ms):
+        """What a box has to send; None as well while flash does not give it."""
+        try:
+            return box.next_to_send(now_ms)
+        except JournalError as e:
+            if not self._unreadable:
+                self._unreadable = True
+                self._app.events.report("journal_fault", str(e))
+            return None
 
     def _report_losses(self, now_ms):
         """Tells of records set aside, damage found while reading, and events dropped."""
@@ -163,9 +174,14 @@ class Uplink:
     def _send_status(self, now_ms):
         app = self._app
         tariff = app.till.tariff
+        try:
+            used_pct = app.journal.used_pct()
+            self._unreadable = False
+        except JournalError:
+            used_pct = None  # flash cannot be read: that the charger takes no cards says `state`
         status = {
             "state": app.charge_point.state[0], "firmware": FIRMWARE, "boot": app.boot,
-            "nonce": self._nonce, "journal_used_pct": app.journal.used_pct(),
+            "nonce": self._nonce, "journal_used_pct": used_pct,
             "records_waiting": app.outbox.waiting(), "clock": app.clock.trust(),
             "tariff_sha256": tariff.sha256 if tariff else None,
             "tokens_sha256": app.tokens_sha256,
