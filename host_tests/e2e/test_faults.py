@@ -168,9 +168,9 @@ def test_unreadable_flash_at_boot(tmp_path):
 
 def test_flash_that_can_be_read_again_after_boot_needs_nobody(tmp_path):
     text = HEAD + CONFIG + tap(10) + step(13, "plug", kw=11) + step(60, "kill")
-    text += step(61, "flash", state="read_error") + step(62, "boot") + step(300, "flash", state="ok")
-    with charger(tmp_path, text + step(310, "unplug") + session(400, 1)
-                 + step(600, "end")) as playing:  # fmt: skip
+    text += step(61, "flash", state="read_error") + step(62, "boot")
+    text += step(300, "flash", state="ok") + step(310, "unplug") + session(400, 1)
+    with charger(tmp_path, text + step(600, "end")) as playing:
         playing.run()
         assert len(playing.charger.board.booted_at_ms) == 2
         result = outcome(playing, tmp_path / "out")
