@@ -193,12 +193,11 @@ class FaultyTable(BytesTable):
         super().__init__(TABLE)
         self.left, self.bit = good_reads, bit
 
-    def read_at(self, offset, n):
-        data = super().read_at(offset, n)
+    def read_into(self, offset, buffer):
+        super().read_into(offset, buffer)
         self.left -= 1
         if self.left == -1:
-            data = (int.from_bytes(data, "big") ^ 1 << self.bit).to_bytes(n, "big")
-        return data
+            buffer[self.bit >> 3] ^= 1 << (self.bit & 7)
 
 
 def test_a_damaged_table_is_refused():
@@ -213,13 +212,13 @@ def test_a_damaged_table_is_refused():
         P256(BytesTable(TABLE[4096:] + TABLE[:4096]))
 
 
-@pytest.mark.parametrize("read", range(0, 38, 4))
+@pytest.mark.parametrize("read", range(0, 44, 4))
 def test_a_bit_that_flips_on_the_way_from_flash_never_signs(read):
     good = P256(BytesTable(TABLE))
     expected = good.sign(77, sha(b"fault"), b"e")
     for bit in (0, 255, 256, 511):
         faulty = P256(FaultyTable(10**9, bit))
-        faulty._comb._read_at.__self__.left = read
+        faulty._comb._read_into.__self__.left = read
         with pytest.raises(SignatureError):
             faulty.sign(77, sha(b"fault"), b"e")
         assert faulty.sign(77, sha(b"fault"), b"e") == expected

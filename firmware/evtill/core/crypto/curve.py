@@ -14,19 +14,22 @@ G = (
     0x4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5,
 )
 
-# The comb of G: a scalar of 2 x 7 x 19 = 266 signed bits, read as 19 columns of two times seven.
-# Table: 2 combs of 64 points, 64 bytes each (x, y; big-endian); entry i of comb c is
-# 2^(133 c) * (2^(19*6) + sum over t < 6 of (+1 if bit t of i else -1) * 2^(19 t)) * G.
-COLUMNS = 19
-TEETH = 7
-COMBS = 2
+# The comb of G: a scalar of 4 x 6 x 11 = 264 signed bits, read as 11 columns of four times six.
+# Table: 4 combs of 32 points, 64 bytes each (x, y; big-endian); entry i of comb c is
+# 2^(66 c) * (2^(11*5) + sum over t < 5 of (+1 if bit t of i else -1) * 2^(11 t)) * G.
+# Of all that fit 8 kB this is the one with the least work: 43 additions, 10 doublings.
+COLUMNS = 11
+TEETH = 6
+COMBS = 4
 TABLE_BYTES = COMBS << TEETH - 1 << 6
 _SIGN = 1 << TEETH - 1
 _COMB_MASK = (_SIGN - 1) << 6
-_COORDINATE = (1 << 256) - 1
 # The comb of another point, made at run time: 8 points, 4 x 65 signed bits in 65 columns.
 _KEY_TEETH = 4
 _KEY_COLUMNS = 65
+
+_ONE = 1 << 256
+_ONE_AND_A_HALF = 3 << 255
 
 INFINITY = (1, 1, 0, 0)
 
@@ -37,19 +40,22 @@ def on_curve(x, y):
 
 
 def inverse(x, m):
-    """The y with x * y = 1 (mod m), for 0 < x < m and m prime; 0 for x = 0.
+    """The y with x * y = 1 (mod m), for 0 < x < m and m a prime of 256 bits; 0 for x = 0.
 
-    Euclid's, whose time depends on x: callers blind what is secret. (pow(x, -1, m) returns 0 on
-    MicroPython, and pow(x, m - 2, m) takes six times as long.)"""
-    u, v, y = 1, 0, m
-    while x:
-        q, y = divmod(y, x)
-        v -= u if q == 1 else q * u
-        if not y:
-            return u % m
-        q, x = divmod(x, y)
-        u -= v if q == 1 else q * v
-    return v % m
+    Euclid's, whose time depends on x: callers blind what is secret. Each remainder has its factor
+    of x in its lower half, so that one `%` a step takes both along. (pow(x, -1, m) returns 0 on
+    MicroPython, and pow(x, m - 2, m) takes nine times as long.)"""
+    if not x:
+        return 0
+    u = m << 256
+    v = x << 256 | 1
+    # Factors stay below m / 2 until the remainder above them is 1, the greatest common divisor.
+    while v > _ONE_AND_A_HALF:
+        u %= v
+        if u < _ONE_AND_A_HALF:
+            return (u - _ONE) % m
+        v %= u
+    return (v - _ONE) % m
 
 
 def walk(steps, point=INFINITY):
@@ -70,7 +76,7 @@ def walk(steps, point=INFINITY):
                 v = h * h % p
                 w = h * v % p
                 s = x * v % p
-                x = (r * r - w - s - s) % p
+                x = (r * r - (w + s + s)) % p
                 y = (r * (s - x) - y * w) % p
                 zz = v * zz % p
                 zzz = w * zzz % p
@@ -84,7 +90,7 @@ def walk(steps, point=INFINITY):
         w = u * v % p
         s = x * v % p
         m = 3 * (x - zz) * (x + zz) % p
-        x = (m * m - s - s) % p
+        x = (m * m - (s + s)) % p
         y = (m * (s - x) - w * y) % p
         zz = v * zz % p
         zzz = w * zzz % p
@@ -132,10 +138,11 @@ def comb_of(x, y):
 
 
 class Comb:
-    """Multiples of G from the table in `table`: an object with read_at(offset, n) -> bytes."""
+    """Multiples of G from the table in `table`: an object with read_into(offset, buffer)."""
 
     def __init__(self, table):
-        self._read_at = table.read_at
+        self._read_into = table.read_into
+        self._entry = bytearray(64)
 
     def multiply(self, k, blind=1):
         """k * G for 0 <= k < N; `blind` (0 < blind < P) randomises digits and coordinates."""
@@ -151,9 +158,10 @@ class Comb:
 
     def _steps(self, k, blind, j, entries):
         """What walk takes: for each column its points, and None before the next one."""
-        # Bits of +1 and -1 make odd numbers only; G's comb has room for 9 bits' worth of N.
-        combs = _columns(k + (blind & 0x1FE | ~k & 1) * N, COMBS, TEETH, COLUMNS)
-        left, read_at = COLUMNS, self._read_at
+        # Bits of +1 and -1 make odd numbers only; G's comb has room for 8 bits' worth of N.
+        combs = _columns(k + (blind & 0xFE | ~k & 1) * N, COMBS, TEETH, COLUMNS)
+        left, read_into, entry = COLUMNS, self._read_into, self._entry
+        x_bytes, y_bytes = memoryview(entry)[:32], memoryview(entry)[32:]
         if entries:
             left = _KEY_COLUMNS
             key_columns = _columns(j + (~j & 1) * N, 1, _KEY_TEETH, _KEY_COLUMNS)[0]
@@ -166,10 +174,9 @@ class Comb:
             if left < COLUMNS:
                 for comb in range(COMBS):
                     i = combs[comb][left]
-                    at = (i if i & _SIGN else ~i) << 6 & _COMB_MASK | comb << 12
-                    xy = int.from_bytes(read_at(at, 64), "big")
-                    y = xy & _COORDINATE
-                    yield xy >> 256, y if i & _SIGN else P - y
+                    read_into((i if i & _SIGN else ~i) << 6 & _COMB_MASK | comb << 11, entry)
+                    y = int.from_bytes(y_bytes, "big")
+                    yield int.from_bytes(x_bytes, "big"), y if i & _SIGN else P - y
                 if not left:
                     return
             yield None

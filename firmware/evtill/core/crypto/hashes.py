@@ -21,7 +21,7 @@ def hmac_sha256(key, *parts):
     """HMAC-SHA-256 of the parts one after another under a key of any length (RFC 2104)."""
     if len(key) > _BLOCK:
         key = sha256(key)
-    padded = int.from_bytes(key, "big") << 8 * (_BLOCK - len(key))
+    padded = int.from_bytes(key + bytes(_BLOCK - len(key)), "big")
     h = hashlib.sha256((padded ^ _IPAD).to_bytes(_BLOCK, "big"))
     for part in parts:
         h.update(part)

@@ -21,8 +21,8 @@ from evtill.core.errors import SignatureError
 
 # Of p256.tab as tools/make_p256_table.py writes it: a wrong entry would sign with a wrong nonce.
 _TABLE_SHA256 = (
-    b"\xff\x86\xdb\xdc\xf9\x08\xfb\x98\xda\xb6\x21\x4f\xff\x8b\xcf\x71"
-    b"\xfa\x07\xe8\xa7\x92\xd7\xf2\xf6\x8f\x76\xf6\x45\x7c\x2d\x64\xdb"
+    b"\x9f\x95\xae\x6d\x2d\x00\xaf\x09\xf1\xc6\x6d\xa6\x9f\x5f\xd4\x4e"
+    b"\x84\x91\xad\x50\x57\xe3\x8a\x32\x02\x79\xc2\x19\x73\xc7\x2f\xd1"
 )
 
 
@@ -32,8 +32,8 @@ class BytesTable:
     def __init__(self, data):
         self._data = data
 
-    def read_at(self, offset, n):
-        return self._data[offset : offset + n]
+    def read_into(self, offset, buffer):
+        buffer[:] = self._data[offset : offset + len(buffer)]
 
 
 class FileTable:
@@ -41,27 +41,24 @@ class FileTable:
 
     def __init__(self, file):
         self._file = file
-        self._point = bytearray(64)
 
-    def read_at(self, offset, n):
-        """n bytes, valid until the next read."""
+    def read_into(self, offset, buffer):
         self._file.seek(offset)
-        if n != 64:
-            return self._file.read(n)
-        if self._file.readinto(self._point) != 64:
+        if self._file.readinto(buffer) != len(buffer):
             raise SignatureError("comb table of P-256 cannot be read")
-        return self._point
 
 
 class P256:
-    """Signer and verifier over a comb table (p256.tab): an object with read_at(offset, n) -> bytes.
+    """Signer and verifier over a comb table (p256.tab): an object with read_into(offset, buffer).
 
     SignatureError when the table is not the one that tools/make_p256_table.py makes."""
 
     def __init__(self, table):
         h = hashlib.sha256()
+        piece = bytearray(512)
         for at in range(0, TABLE_BYTES, 512):
-            h.update(table.read_at(at, 512))
+            table.read_into(at, piece)
+            h.update(piece)
         if h.digest() != _TABLE_SHA256:
             raise SignatureError("comb table of P-256 is damaged or of another version")
         self._comb = Comb(table)
