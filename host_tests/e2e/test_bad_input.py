@@ -53,6 +53,36 @@ def test_a_meter_that_stays_silent_ends_the_session(tmp_path):
     assert result.verify() == 0
 
 
+CONTINUE = HEAD + '[config]\nmeter_loss = "continue"\nmeter_loss_s = 120\n'
+
+
+def test_a_session_that_goes_on_without_its_meter_loses_no_energy(tmp_path):
+    text = CONTINUE + tap(5) + step(8, "plug", kw=11) + step(100, "meter", fault="silent")
+    text += step(400, "meter", fault="none") + tap(500) + step(510, "unplug")
+    result = run(tmp_path, text + step(600, "end"))
+    check(result)
+    assert result.records[0]["stop_reason"] == "Local"
+    assert "meter_gap" in result.records[0]["flags"]
+
+
+def test_the_end_of_a_session_waits_for_its_meter(tmp_path):
+    text = CONTINUE + tap(5) + step(8, "plug", kw=11) + step(250, "meter", fault="silent")
+    text += tap(300) + step(310, "unplug") + step(380, "meter", fault="none")
+    result = run(tmp_path, text + step(450, "end"))
+    check(result)
+    record = result.records[0]
+    assert record["stop_reason"] == "Local" and "end_reading_late" in record["flags"]
+    assert record["clock"]["duration_ms"] < 300000
+    assert "Out of order | meter does not | answer" in result.shown()
+
+
+def test_the_end_of_a_session_does_not_wait_for_ever(tmp_path):
+    text = CONTINUE + tap(5) + step(8, "plug", kw=11) + step(250, "meter", fault="silent")
+    result = run(tmp_path, text + tap(300) + step(310, "unplug") + step(450, "end"))
+    assert "end_reading_missing" in result.records[0]["flags"]
+    assert result.verify() == 0
+
+
 def test_a_swapped_meter_starts_nothing(tmp_path):
     text = HEAD + '[config]\nmeter_serial = "7654321"\n' + tap(5) + step(8, "plug", kw=11)
     result = run(tmp_path, text + step(40, "end"))

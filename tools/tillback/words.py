@@ -5,6 +5,7 @@ FLAGS = {
     "clock_set_late": "The clock was set during the session; the earlier times were put right.",
     "clock_stepped": "The clock was corrected during the session; the duration is not affected.",
     "start_reading_late": "The first meter reading was taken some time after the start.",
+    "end_reading_late": "The meter was read after the end, when it answered again.",
     "end_reading_missing": "The meter did not answer at the end: billed to its last good reading.",
     "edge_interpolated": "The reading at a change of price was worked out from those around it.",
     "meter_gap": "The meter did not answer for a while; its register counted on.",

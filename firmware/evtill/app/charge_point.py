@@ -4,7 +4,7 @@ import asyncio
 import binascii
 
 from evtill.app import screens
-from evtill.app.till import FAULTY, FULL
+from evtill.app.till import FAULTY, FULL, SILENT
 from evtill.core import session as states
 from evtill.core.errors import (
     JournalError,
@@ -19,7 +19,6 @@ from evtill.drivers.pn532 import TapDetector
 
 _TRIES = 3  # readings asked for before a start is refused, or an end goes without
 _IDLE_READ_MS = 10000  # between readings while nobody charges: is the meter still there?
-_GAP_MS = 60000  # a session without a reading for so long is ended
 _PLUG_MS = 250
 _CARD_MS = 100  # between looks at a card that lies on the reader
 _NO_CARD_MS = 30000  # the reader itself waits for a card for so long
@@ -62,6 +61,9 @@ class ChargePoint:
         self._checkpoint_ms = 0
         self._journal_failed = False
         self._retry_ms = 0  # when to try again what flash or the meter refused
+        self._ended = None  # (reason, monotonic ms) of a session without its final reading yet
+        self._continues = config["meter_loss"] == "continue"
+        self._loss_ms = config["meter_loss_s"] * 1000
         self._idle_lines = None
         self._idle_until_ms = 0
         self._effects = {
@@ -125,7 +127,7 @@ class ChargePoint:
                 self._retry_ms = now_ms + _RETRY_MS
                 await self._retry(name)
         elif name in states.RUNNING:
-            if now_ms - self._read_at_ms > _GAP_MS:
+            if not self._continues and now_ms - self._read_at_ms > self._loss_ms:
                 await self._handle("stop", "MeterFault")
             elif now_ms - self._checkpoint_ms >= self._config["checkpoint_s"] * 1000:
                 self._checkpoint_ms = now_ms
@@ -135,7 +137,7 @@ class ChargePoint:
     async def _retry(self, name):
         """What flash or the meter refused before: a session's end, or one that was left behind."""
         if name == "finishing":
-            if self._settle():
+            if await self._finish():
                 await self._handle("closed", None)
         elif self._recovery.why and await self._recovery.settle():
             await self._handle("cleared", None)
@@ -245,6 +247,8 @@ class ChargePoint:
         """A reading that can be true, or ModbusError, MeterError. Lost and found are reported."""
         try:
             reading = await self._meter.read()
+            if self._meter_lost is not None and self._till.session:
+                await self._check_same()
             self._check(reading)
         except (ModbusError, MeterError) as e:
             if self._meter_lost is None:
@@ -259,6 +263,16 @@ class ChargePoint:
         self.reading = reading
         self._read_at_ms = self._clock.now_ms()
         return reading
+
+    async def _check_same(self):
+        """Refuses another meter in the place of the one that the session began with."""
+        session = self._till.session
+        serial = await self._meter.read_serial()
+        if serial != session.start["serial"]:
+            if "meter_replaced" not in session.flags:
+                session.flag("meter_replaced")
+                self._report("meter_foreign", serial)
+            raise MeterError("the meter is %s now" % serial)
 
     def _check(self, reading):
         """Refuses a register that runs backwards or faster than the charger can deliver."""
@@ -326,7 +340,7 @@ class ChargePoint:
                     "assurance": "uid", "ref": None, "ceiling_minor": None}  # fmt: skip
             doubt = self._till.start(auth, serial, reading[0])
         except (ModbusError, MeterError) as e:
-            return self._start_refused("meter does not answer", str(e))
+            return self._start_refused(SILENT, str(e))
         except JournalFull:
             return self._start_refused(FULL)
         except (JournalError, TariffError, OSError) as e:
@@ -366,26 +380,40 @@ class ChargePoint:
     async def _stop(self, reason):
         """Energy off first, then the final reading, then everything durable."""
         self._contactor.open()
-        stopped_ms = self._clock.now_ms()
+        self._ended = (reason, self._clock.now_ms())
         await asyncio.sleep_ms(_CONTACT_MS)
+        return ("closed", None) if await self._finish() else None
+
+    async def _finish(self):
+        """Whether the record of the session that has ended is durable; if not, to be tried again:
+        the contactor is open, so that the register cannot move."""
+        if self._ended and not await self._read_end(*self._ended):
+            return False
+        self._ended = None
+        return self._settle()
+
+    async def _read_end(self, reason, ended_ms):
+        """Whether the session is priced to its end, by the final register or without it."""
         session = self._till.session
+        late_ms = self._clock.now_ms() - ended_ms
         try:
             register_wh = (await self.read_patiently())[0]
+            if late_ms > _RETRY_MS:
+                session.flag("end_reading_late")
         except (ModbusError, MeterError):
+            if self._continues and late_ms < self._loss_ms:
+                return False
             register_wh = session.register_wh
             session.flag("end_reading_missing")
         if self._contactor.welded():
             session.flag("contactor_welded")
             self._report("contactor_welded", "")
-        self._till.stop(reason, stopped_ms, register_wh)
+        self._till.stop(reason, ended_ms, register_wh)
         cost = self._money(session.pricer.bill()["incl_minor"])
-        self._show(
-            screens.finished(
-                register_wh - session.start["wh"], session.stop["duration"], cost, reason
-            ),
-            self._config["message_s"],
-        )
-        return ("closed", None) if self._settle() else None
+        energy_wh = register_wh - session.start["wh"]
+        self._show(screens.finished(energy_wh, session.stop["duration"], cost, reason),
+                   self._config["message_s"])  # fmt: skip
+        return True
 
     def _settle(self):
         """Whether the ended session's record is durable; if not, to be tried again."""
@@ -443,7 +471,7 @@ class ChargePoint:
             power_w = self.reading[1]
             self._display.show(screens.charging(name, wh, ms, power_w, self._money(cost)))
         elif name == "finishing":
-            self._display.show(screens.out_of_order(FAULTY))
+            self._display.show(screens.out_of_order(SILENT if self._ended else FAULTY))
         elif name == "faulted" or name == "unavailable":
             why = self._recovery.why or "please call us"
             self._display.show(screens.out_of_order(why))
@@ -453,7 +481,7 @@ class ChargePoint:
             if self._idle_lines is None or now_ms >= self._idle_until_ms:
                 self._till.pick_tariff()
                 self._idle_lines = None
-            why = "meter does not answer" if self._meter_lost else self._till.why_not()
+            why = SILENT if self._meter_lost else self._till.why_not()
             self._display.show(screens.out_of_order(why) if why else self._idle_screen())
 
     def _idle_screen(self):

@@ -22,6 +22,10 @@ KEYS = {
     "meter_address": (("int", 1, 247), 1),
     "meter_serial": (("text", 0, 32), ""),
     "meter_period_ms": (("int", 500, 10000), 1000),
+    # A meter that is silent in a session. stop: after meter_loss_s the session ends, billed to the
+    # last good reading. continue: it goes on, and its end waits up to meter_loss_s for the meter.
+    "meter_loss": (("one", ("stop", "continue")), "stop"),
+    "meter_loss_s": (("int", 10, 86400), 60),
     "max_power_w": (("int", 1000, 400000), 22000),
     "idle_power_w": (("int", 1, 1000), 60),
     "plug_timeout_s": (("int", 10, 600), 60),

@@ -4,6 +4,7 @@ It is settled before a new one may start, from what is durable of it and the met
 """
 
 from evtill.app import files
+from evtill.app.till import SILENT
 from evtill.core.errors import EvtillError, MeterError, ModbusError
 
 # So long a silent meter is waited for, before the last durable reading ends the session. One that
@@ -58,7 +59,7 @@ class Recovery:
                     self._report("meter_silent", str(e))
                 waited_ms = self._clock.now_ms() - self._silent_ms
                 if checkpoint is None or waited_ms < _PATIENCE_MS:
-                    self.why = "meter does not answer"
+                    self.why = SILENT
                     return False
         tariffs = files.read_tariffs(self._folder)
         bill = self._till.recover(found, tariffs, register_wh, self._reason, is_same)

@@ -18,6 +18,7 @@ from evtill.core.pricing import EDGE_INTERPOLATED, Pricer
 FIRMWARE = "0.1.0"
 FULL = "memory is full"
 FAULTY = "memory fault"
+SILENT = "meter does not answer"
 _FILLING_PCT = 70  # of the journal: an event, and another only after it was below:
 _EMPTIER_PCT = 60
 # By so much the meter's register may be above the last record's end. It lags what has flowed by

@@ -16,7 +16,8 @@ STOP_REASONS = (
 # What a reader of the bill must know about it; tillback.words says each in plain words.
 FLAGS = (
     "clock_unset clock_set_late clock_stepped start_reading_late end_reading_missing "
-    "edge_interpolated meter_gap meter_rollback meter_jump meter_rollover meter_replaced "
+    "end_reading_late edge_interpolated meter_gap meter_rollback meter_jump meter_rollover "
+    "meter_replaced "
     "power_cut resumed closed_at_boot contactor_welded ceiling pagination_skipped amended"
 )
 
