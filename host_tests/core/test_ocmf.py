@@ -11,13 +11,14 @@ from pyocmf import OCMF
 from pyocmf.exceptions import PyOCMFError
 
 from evtill.core import ocmf, record_check
-from evtill.core.crypto.der import der_encode
+from evtill.core.crypto.der import der_decode, der_encode
 from evtill.core.errors import RecordError
 from host_tests.fakes import records
 
 SIGNER = records.Signer()
 SPKI = SIGNER.public.spki.hex()
-COUNT = 30000 if os.environ.get("EVTILL_SOAK") else 3000  # 1 in 256 has a short r or s
+# 1 in 256 has a short r, and 1 in 256 a short s.
+COUNT = 30000 if os.environ.get("EVTILL_SOAK") else 3000
 
 
 def judged(text):
@@ -48,7 +49,7 @@ def test_every_ending_is_valid(tx):
     assert [reading["TX"] for reading in payload_of(text)["RD"]] == ["B", tx]
 
 
-@pytest.mark.parametrize("letters", ["UU", "US", "IS", "SI", "II", "RR"])
+@pytest.mark.parametrize("letters", ["UU", "US", "UR", "IS", "SI", "SR", "II", "RR"])
 def test_a_clock_that_is_not_synchronised_is_said_and_only_warned_of(letters):
     start_s = 12 if letters == "UU" else records.START_S
     text = sealed(clock_start=letters[0], clock_end=letters[1], start_unix_s=start_s,
@@ -57,6 +58,37 @@ def test_a_clock_that_is_not_synchronised_is_said_and_only_warned_of(letters):
     assert "".join(stamps) == letters
     warned = ["TIME_SYNC"] * sum(letter != "S" for letter in letters)
     assert judged(text) == (True, [], warned)
+
+
+def test_a_start_put_right_by_the_monotonic_clock_makes_both_readings_relative():
+    """R and then S would be two clocks to law's readers: an error, not a warning."""
+    text = sealed(clock_start="R", clock_end="S")
+    assert [reading["TM"][-2:] for reading in payload_of(text)["RD"]] == [" R", " R"]
+    assert judged(text) == (True, [], ["TIME_SYNC"] * 2)
+    two_clocks = sealed().replace("+0100 S", "+0100 R", 1)
+    issues = OCMF.from_string(two_clocks, strict=True).check_eichrecht()
+    assert ("TIME_SYNC", "error") in [(i.code.value, i.severity.value) for i in issues]
+
+
+def test_what_does_not_fit_the_buffer_is_refused_and_never_cut():
+    of = records.ocmf_facts(records.facts())
+    whole = records.written_ocmf(of, SIGNER.sign)
+    for room in range(0, len(whole), 7):
+        out = bytearray(room)
+        with pytest.raises(RecordError, match=f"longer than {room} bytes"):
+            ocmf.seal(out, ocmf.build(of, out), 1 << 255, 1 << 255)
+        assert len(out) == room
+
+
+def test_the_longest_of_every_field_fits_the_buffer():
+    of = records.facts(
+        2**31, charger="*" * 34, firmware="1" * 32, tariff_text="x|" * 125,
+        meter={"vendor": "v" * 20, "model": "m" * 32, "serial": '"' * 32, "start_wh": 10**9,
+               "end_wh": 10**10},
+        auth={"method": "app", "token": None, "assurance": "app", "ref": "r" * 64,
+              "ceiling_minor": None},
+    )  # fmt: skip
+    assert judged(records.sealed_ocmf(SIGNER, of).decode()) == (True, [], [])
 
 
 def test_the_fields_are_those_of_the_design():
@@ -129,23 +161,26 @@ def _random_facts(rng):
 
 def test_random_records_verify_and_say_what_they_were_made_of():
     rng = random.Random(2026)
+    short = set()
     for _ in range(COUNT):
         changes = _random_facts(rng)
         text = sealed(**changes)
         assert judged(text) == (True, [], []), text
         body, found, der = record_check.parse_ocmf(text)
         assert SIGNER.public.is_signed(body, der)
+        short |= {i for i, n in enumerate(der_decode(der)) if n < 1 << 248}
         begin, end = found["RD"]
         assert (begin["unix_s"], end["unix_s"]) == (changes["start_unix_s"], changes["end_unix_s"])
         assert (begin["wh"], end["wh"]) == (
             changes["meter"]["start_wh"], changes["meter"]["end_wh"],
         )  # fmt: skip
+    assert short == {0, 1}  # an r and an s whose first byte is 0
 
 
 @pytest.mark.parametrize("r", [1, 127, 128, 255, 1 << 247, (1 << 248) - 1, 1 << 255])
 def test_a_short_signature_is_minimal_der(r):
-    text = ocmf.seal(b"{}", r, 1 << 240).decode()
-    sd = json.loads(text.split("|")[2])["SD"]
+    text = records.written_ocmf(records.ocmf_facts(records.facts()), lambda _: (r, 1 << 240))
+    sd = json.loads(text.split(b"|")[2])["SD"]
     assert sd == der_encode(r, 1 << 240).hex()
     assert not re.match("3044022000[0-7]", sd)
     length = int(sd[6:8], 16)

@@ -1,6 +1,7 @@
 """Signed usage records as a charger would publish them, signed by `cryptography`."""
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes, serialization
@@ -16,7 +17,8 @@ END_S = 1772440307  # 2026-03-02T08:31:47Z
 
 
 class Signer:
-    """A record key that is not evtill's own code. `public`: PublicKey."""
+    """A record key that is not evtill's own code, with RFC 6979's nonces: a test's records are
+    the same each time. `public`: PublicKey."""
 
     def __init__(self, secret: int = 0xE57111) -> None:
         self._key = ec.derive_private_key(secret, ec.SECP256R1())
@@ -27,7 +29,8 @@ class Signer:
         )
 
     def sign(self, digest: bytes) -> tuple[int, int]:
-        der = self._key.sign(digest, ec.ECDSA(utils.Prehashed(hashes.SHA256())))
+        method = ec.ECDSA(utils.Prehashed(hashes.SHA256()), deterministic_signing=True)
+        der = self._key.sign(digest, method)
         return utils.decode_dss_signature(der)
 
 
@@ -71,8 +74,15 @@ def ocmf_facts(of: dict[str, Any]) -> dict[str, Any]:
 
 
 def sealed_ocmf(signer: Signer, of: dict[str, Any]) -> bytes:
-    body = ocmf.build(ocmf_facts(of))
-    return ocmf.seal(body, *signer.sign(hashlib.sha256(body).digest()))
+    return written_ocmf(ocmf_facts(of), signer.sign)
+
+
+def written_ocmf(of: dict[str, Any], sign: Callable[[bytes], tuple[int, int]]) -> bytes:
+    """The complete string of ocmf.build's facts, signed by `sign(digest) -> (r, s)`."""
+    out = bytearray(ocmf.MAX_BYTES)
+    end = ocmf.build(of, out)
+    digest = hashlib.sha256(out[ocmf.START : end]).digest()
+    return bytes(out[: ocmf.seal(out, end, *sign(digest))])
 
 
 def payload(signer: Signer, of: dict[str, Any], billed: dict[str, Any] | None = None) -> bytes:

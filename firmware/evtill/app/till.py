@@ -251,7 +251,8 @@ class Till:
         begin_s = pricer.start_ms // 1000
         end_s = stop["end_ms"] // 1000
         letter = _start_letter(start, stop)
-        body = ocmf.build({
+        out = memoryview(bytearray(ocmf.MAX_BYTES))
+        end = ocmf.build({
             "pagination": start["pg"], "charger": self._config["charger_id"],
             "firmware": FIRMWARE,
             "meter": {"vendor": "Eastron", "model": self._config["meter_model"].upper(),
@@ -260,8 +261,9 @@ class Till:
             "begin": (begin_s, _offset_s(tariff, begin_s, letter), letter, start["wh"]),
             "end": (end_s, _offset_s(tariff, end_s, stop["clock"]), stop["clock"], stop["wh"]),
             "tx": _TX.get(stop["reason"], "E"),
-        })  # fmt: skip
-        return ocmf.seal(body, *self._identity.sign(sha256(body)))
+        }, out)  # fmt: skip
+        r, s = self._identity.sign(sha256(out[ocmf.START : end]))
+        return out[: ocmf.seal(out, end, r, s)]
 
     # -- after a boot -------------------------------------------------------------------------
 

@@ -1,12 +1,15 @@
 """OCMF 1.3 strings (SAFE-eV, Open Charge Metering Format) that strangers' verifiers call valid.
 
-The signed part is built by concatenation and never serialised again: what is signed, stored and
+The signed part is written once, in place, and never serialised again: what is signed, stored and
 forwarded are the same bytes."""
 
 from binascii import hexlify
 
+from evtill.core.errors import RecordError
 from evtill.core.text import civil, quote
 
+MAX_BYTES = 2560  # of a complete string; one of ours has about 1,050
+START = 5  # of the signed bytes, behind `OCMF|`; they go to the second `|`
 _TARIFF_TEXT_MAX = 250  # table 4, TT
 _FIRMWARE_MAX = 25  # table 5, CF
 # Method of table 22; hex and DER are the defaults of SE and SM.
@@ -19,53 +22,70 @@ _FLAGS = {"uid": '"RFID_PLAIN"', "aes": '"RFID_PSK"'}
 _TYPES = {"rfid": "LOCAL", "prepaid": "LOCAL", "app": "CENTRAL"}
 
 
-def build(facts):
-    """The JSON object between the first and second `|`: these bytes are hashed and signed.
+def build(facts, out):
+    """Writes `OCMF|` and the signed JSON object into `out` (room for MAX_BYTES); returns its end.
+    The bytes of out[START:end] are hashed and signed. RecordError where there is no room.
 
     facts: pagination (int), charger, firmware, meter {vendor, model, serial, firmware} (vendor and
     firmware may be missing), auth {method, token, assurance, ref} as in the record, tariff_text
     (cut to 250 characters), begin and end: (unix_s, offset_s, clock letter U, I, S or R, wh),
     tx: the end's reason, one of E L R A P (table 7)."""
+    end = _put(out, 0, "OCMF|")
+    for piece in _pieces(facts):
+        end = _put(out, end, piece)
+    return end
+
+
+def seal(out, end, r, s):
+    """Writes the signature section behind build()'s `end`; returns the end of the complete string.
+
+    r, s: the ECDSA signature over the SHA-256 of out[START:end]."""
+    from evtill.core.crypto.der import der_encode
+
+    for piece in (_SIGNATURE, hexlify(der_encode(r, s)), b'"}'):
+        end = _put(out, end, piece)
+    return end
+
+
+def _put(out, at, piece):
+    end = at + len(piece)
+    if end > len(out):
+        raise RecordError("ocmf: longer than %d bytes" % len(out))
+    out[at:end] = piece.encode() if isinstance(piece, str) else piece
+    return end
+
+
+def _pieces(facts):
+    """The object piece by piece, all of it ASCII: whole, it would be in the heap three times."""
     meter = facts["meter"]
     auth = facts["auth"]
     firmware = facts["firmware"]
-    kind, user = _user(auth)
-    out = [
-        '{"FV":"1.3","GI":"evtill","GS":%s,"GV":%s,"PG":"T%d",'
-        % (quote(facts["charger"]), quote(firmware), facts["pagination"])
-    ]
+    begin = facts["begin"]
+    end = facts["end"]
+    if begin[2] == "R":
+        end = (end[0], end[1], "R", end[3])  # to law's readers, R and then S are two clocks
+    yield '{"FV":"1.3","GI":"evtill","GS":%s,"GV":%s,"PG":"T%d",' % (
+        quote(facts["charger"]), quote(firmware), facts["pagination"],
+    )  # fmt: skip
     for key, name in (("MV", "vendor"), ("MM", "model"), ("MS", "serial"), ("MF", "firmware")):
         if meter.get(name):
-            out.append('"%s":%s,' % (key, quote(meter[name])))
+            yield '"%s":%s,' % (key, quote(meter[name]))
     assurance = auth["assurance"]
+    kind, user = _user(auth)
     if user:
-        out.append(
-            '"IS":true,"IL":"%s","IF":[%s],"IT":"%s","ID":%s,'
-            % (_LEVELS[assurance], _FLAGS.get(assurance, ""), kind, quote(user))
-        )
-    else:
-        out.append('"IS":false,"IL":"NONE","IF":[],"IT":"NONE","ID":"",')
-    out.append(
-        '"TT":%s,"CF":%s,"CT":"EVSEID","CI":%s,"RD":['
-        % (
-            quote(facts["tariff_text"][:_TARIFF_TEXT_MAX]), quote(firmware[:_FIRMWARE_MAX]),
-            quote(facts["charger"]),
+        yield '"IS":true,"IL":"%s","IF":[%s],"IT":"%s","ID":%s,' % (
+            _LEVELS[assurance], _FLAGS.get(assurance, ""), kind, quote(user),
         )  # fmt: skip
-    )
-    out.append(_reading("B", facts["begin"]))
-    out.append(",")
-    out.append(_reading(facts["tx"], facts["end"]))
-    out.append("]}")
-    return "".join(out).encode()
-
-
-def seal(body, r, s):
-    """The complete OCMF string (bytes) of a signed `body`.
-
-    r, s: the ECDSA signature over the SHA-256 of `body`."""
-    from evtill.core.crypto.der import der_encode
-
-    return b"".join((b"OCMF|", body, _SIGNATURE, hexlify(der_encode(r, s)), b'"}'))
+    else:
+        yield '"IS":false,"IL":"NONE","IF":[],"IT":"NONE","ID":"",'
+    yield '"TT":%s,"CF":%s,"CT":"EVSEID","CI":%s,"RD":[' % (
+        quote(facts["tariff_text"][:_TARIFF_TEXT_MAX]), quote(firmware[:_FIRMWARE_MAX]),
+        quote(facts["charger"]),
+    )  # fmt: skip
+    yield _reading("B", begin)
+    yield ","
+    yield _reading(facts["tx"], end)
+    yield "]}"
 
 
 def _user(auth):
