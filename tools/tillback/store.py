@@ -160,6 +160,11 @@ class Store:
         with self._session() as session:
             return session.get(Charger, charger)
 
+    def chargers(self) -> list[Charger]:
+        """Every registration, by id."""
+        with self._session() as session:
+            return list(session.scalars(select(Charger).order_by(Charger.id)))
+
     def add_record(
         self, charger: str, record: dict[str, Any], jws: bytes, sha256: str, payload: bytes
     ) -> str:

@@ -1,5 +1,6 @@
 """A tariff as a file: OCPI (or OCPP) JSON or compiled tables, to check a record against."""
 
+import contextlib
 import json
 import zoneinfo
 from datetime import UTC, datetime, timedelta
@@ -54,6 +55,20 @@ class TariffFile:
                     if tariff.sha256 == wanted:
                         return tariff
         raise TariffError(f"this is not the tariff {name} of the record, sha256 {wanted}")
+
+
+class TariffFiles:
+    """Several tariff files, as one."""
+
+    def __init__(self, files: list[TariffFile]) -> None:
+        self._files = files
+
+    def find(self, record: dict[str, Any]) -> Tariff:
+        """As TariffFile.find."""
+        for file in self._files[:-1]:
+            with contextlib.suppress(TariffError):
+                return file.find(record)
+        return self._files[-1].find(record)
 
 
 def _years(record: dict[str, Any]) -> list[int]:

@@ -1,12 +1,7 @@
-"""`tillctl verify`: what a usage record proves, checked offline from the charger's public key."""
+"""What a usage record proves, checked offline from the charger's public key."""
 
-import argparse
-import contextlib
 import hashlib
-import itertools
-import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from evtill.core import bill, jws, record_check
@@ -14,12 +9,25 @@ from evtill.core.errors import EvtillError, RecordError, SignatureError
 from evtill.core.tariff import Tariff
 from tillctl import reprice
 from tillctl.amounts import money
+from tillctl.key_ring import KeyRing
 from tillctl.public_key import OpenSsl, PublicKey
-from tillctl.tariff_file import TariffFile
+from tillctl.tariff_file import TariffFile, TariffFiles
 from tillctl.tariff_model import minor_digits
 
-OK, FAIL, SKIPPED = "ok", "FAIL", "skipped"
-_FILE_MAX = 256 * 2**20  # bytes
+OK, FAIL, SKIPPED, NOTE = "ok", "FAIL", "skipped", "note"
+# What each check proves when it holds.
+PROVES = {
+    "jws signature": "not one bit has changed since the holder of this key signed it",
+    "key id": "the record itself says which key signed it, and this is the one",
+    "key in force": "it was this charger's turn to sign with this key",
+    "payload": "every field is there, of its type and within its range",
+    "ocmf signature": "a stranger's verifier can check the readings alone",
+    "ocmf readings": "the bill is about what the meter readings say",
+    "energy": "what is billed is what the meter counted",
+    "periods": "the lines add up to the total",
+    "tariff": "the tariff given is, bit for bit, the one that the session began with",
+    "bill": "every price and sum follows from that tariff",
+}
 
 
 @dataclass(frozen=True)
@@ -30,18 +38,31 @@ class Check:
     result: str
     text: str
 
+    @property
+    def proves(self) -> str | None:
+        """What is proven by it, if it holds."""
+        return PROVES.get(self.name) if self.result == OK else None
+
     def __str__(self) -> str:
-        return f"{self.result:4} {self.name}: {self.text}"
+        proves = f" -> {self.proves}" if self.proves else ""
+        return f"{self.result:4} {self.name}: {self.text}{proves}"
 
 
 @dataclass
 class Verified:
-    """A record and its checks. `record`: None when its payload cannot be read."""
+    """A record and its checks. `key`: the one it was checked with. `record`: None when its payload
+    cannot be read."""
 
     jws: bytes
     sha256: str
+    key: PublicKey
     record: dict[str, Any] | None = None
     checks: list[Check] = field(default_factory=list)
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether the JWS's own signature holds."""
+        return self.checks[0].result == OK
 
     @property
     def name(self) -> str:
@@ -54,16 +75,23 @@ class Verified:
         return all(check.result in good for check in self.checks)
 
 
-def verify(published: bytes, key: PublicKey, tariff: TariffFile | None = None) -> Verified:
-    """Checks one published usage record (a JWS) against the charger's `key`."""
-    done = Verified(published, hashlib.sha256(published).hexdigest())
-    say = _Sayer(done.checks)
+def verify(
+    published: bytes, key: PublicKey | KeyRing, tariff: TariffFile | TariffFiles | None = None
+) -> Verified:
+    """Checks one published usage record (a JWS) against the charger's key, or its keys."""
+    ring = key if isinstance(key, KeyRing) else None
+    key = key.key_for(published) if isinstance(key, KeyRing) else key
+    done = Verified(published, hashlib.sha256(published).hexdigest(), key)
+    say = Sayer(done.checks)
     payload = _check_envelope(published, key, say)
     if payload is not None:
         with say("payload") as said:
             done.record = record_check.parse(payload)
             said.text = f"well-formed, {done.record['id']}"
     found = done.record
+    if ring is not None and found is not None and ring.has_terms:
+        with say("key in force") as said:
+            said.text = ring.check(found, key.kid)
     if found is None:
         for name in ("ocmf signature", "ocmf readings", "energy", "periods", "tariff", "bill"):
             say.skip(name, "the payload cannot be read", FAIL)
@@ -80,22 +108,14 @@ def verify(published: bytes, key: PublicKey, tariff: TariffFile | None = None) -
     return done
 
 
-def verify_chain(records: list[Verified]) -> Check:
-    """Whether the records (in any order) are one unbroken chain of one charger's."""
-    say = _Sayer([])
-    with say("chain") as said:
-        said.text = _follow([one for one in records if one.record], len(records))
-    return say.checks[0]
-
-
-class _Sayer:
-    """Turns what happens inside `with say(name) as said` into a Check."""
+class Sayer:
+    """A list of checks that grows: what happens inside `with say(name) as said` becomes one."""
 
     class _Said:
-        def __init__(self, sayer: "_Sayer", name: str) -> None:
+        def __init__(self, sayer: "Sayer", name: str) -> None:
             self._sayer, self._name, self.text = sayer, name, ""
 
-        def __enter__(self) -> "_Sayer._Said":
+        def __enter__(self) -> "Sayer._Said":
             return self
 
         def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> bool:
@@ -108,19 +128,25 @@ class _Sayer:
     def __init__(self, checks: list[Check]) -> None:
         self.checks = checks
 
-    def __call__(self, name: str) -> "_Sayer._Said":
+    def __call__(self, name: str) -> "Sayer._Said":
         return self._Said(self, name)
 
     def skip(self, name: str, why: str, result: str = SKIPPED) -> None:
         self.checks.append(Check(name, result, why))
 
+    def note(self, name: str, what: str) -> None:
+        self.checks.append(Check(name, NOTE, what))
 
-def _check_envelope(published: bytes, key: PublicKey, say: _Sayer) -> bytes | None:
+    def fail(self, name: str, what: str) -> None:
+        self.checks.append(Check(name, FAIL, what))
+
+
+def _check_envelope(published: bytes, key: PublicKey, say: Sayer) -> bytes | None:
     """The payload, also of a JWS that is not as signed, so that the rest can be looked at."""
     payload = None
     with say("jws signature") as said:
         payload, kid = jws.es256_verify(published, jws.USAGE, key.point, OpenSsl())
-        said.text = f"ES256, by the key given, over {len(published)} bytes"
+        said.text = f"ES256, by the key given, over bytes 0 to {published.rfind(b'.') - 1}"
     if payload is not None:
         with say("key id") as said:
             if kid != key.kid:
@@ -134,7 +160,7 @@ def _check_envelope(published: bytes, key: PublicKey, say: _Sayer) -> bytes | No
         return None
 
 
-def _check_ocmf(found: dict[str, Any], key: PublicKey, say: _Sayer) -> None:
+def _check_ocmf(found: dict[str, Any], key: PublicKey, say: Sayer) -> None:
     meant = None
     with say("ocmf signature") as said:
         body, meant, der = record_check.parse_ocmf(found["ocmf"])
@@ -184,7 +210,7 @@ def _add_up(found: dict[str, Any]) -> str:
     return text + (f", {over_n / reprice.NANO:g} Wh of it by a step size" if over_n else "")
 
 
-def _check_bill(found: dict[str, Any], file: TariffFile | None, say: _Sayer) -> None:
+def _check_bill(found: dict[str, Any], file: TariffFile | TariffFiles | None, say: Sayer) -> None:
     if file is None:
         say.skip("tariff", "no tariff given")
         say.skip("bill", "not recomputed without the tariff")
@@ -203,97 +229,3 @@ def _check_bill(found: dict[str, Any], file: TariffFile | None, say: _Sayer) -> 
         cost = found["total_cost"]
         excl, incl = (money(cost[key], found["currency"]) for key in ("excl_minor", "incl_minor"))
         said.text = f"recomputed from the tariff: {excl} excl. VAT, {incl} incl. VAT"
-
-
-def _follow(records: list[Verified], given: int) -> str:
-    if len(records) < given:
-        raise RecordError(f"{given - len(records)} of {given} records cannot be read")
-    found = sorted(((one.record or {}, one.sha256) for one in records), key=lambda r: r[0]["seq"])
-    if len({record["charger"] for record, _ in found}) != 1:
-        raise RecordError("the records are of several chargers")
-    if found[0][0]["seq"] == 1 and found[0][0]["prev"] != "0" * 64:
-        raise RecordError("seq 1 does not begin the chain")
-    for (before, sha256), (record, _) in itertools.pairwise(found):
-        if record["seq"] == before["seq"]:
-            raise RecordError(f"seq {record['seq']} stands twice")
-        if record["seq"] != before["seq"] + 1:
-            raise RecordError(f"records between {before['seq']} and {record['seq']} are missing")
-        if record["prev"] != sha256:
-            raise RecordError(f"seq {record['seq']} does not name the record before it (prev)")
-    return f"seq {found[0][0]['seq']} to {found[-1][0]['seq']} without a hole, each names the last"
-
-
-def add_parser(commands: Any) -> None:
-    """Registers `verify` with argparse's subparsers."""
-    parser = commands.add_parser("verify", help="check usage records offline", description=__doc__)
-    parser.add_argument("record", nargs="+", type=Path, metavar="RECORD",
-                        help="a file with a usage record (JWS), or with one a line")  # fmt: skip
-    parser.add_argument("--key", required=True, type=Path, metavar="PEM",
-                        help="the charger's public record key")  # fmt: skip
-    tariff = parser.add_mutually_exclusive_group()
-    tariff.add_argument("--tariff", type=Path, metavar="FILE",
-                        help="the tariff: OCPI JSON or a compiled table")  # fmt: skip
-    tariff.add_argument("--no-tariff", action="store_true", help="do without the bill's check")
-    parser.add_argument("--timezone", metavar="NAME",
-                        help="an OCPI tariff's (default: the one that fits)")  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="for programs")
-    parser.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Exit code 0 when every check holds. Raises EvtillError for files that cannot be read."""
-    key = PublicKey.read(args.key)
-    tariff = TariffFile(args.tariff, args.timezone) if args.tariff else None
-    records = [verify(one, key, tariff) for path in args.record for one in _read(path)]
-    chain = verify_chain(records) if len(records) > 1 else None
-    good = all(one.holds(args.no_tariff) for one in records)
-    good = good and (chain is None or chain.result == OK)
-    if args.json:
-        print(json.dumps(_as_json(records, chain, good), indent=1))
-        return 0 if good else 1
-    for one in records:
-        prefix = f"{one.name}  " if len(records) > 1 else ""
-        for check in one.checks:
-            print(prefix + str(check))
-    if chain is not None:
-        print(chain)
-    return 0 if good else 1
-
-
-def _as_json(records: list[Verified], chain: Check | None, good: bool) -> dict[str, Any]:
-    def plain(check: Check) -> dict[str, str]:
-        return {"check": check.name, "result": check.result.lower(), "text": check.text}
-
-    return {
-        "ok": good,
-        "records": [
-            {"id": one.record["id"] if one.record else None, "sha256": one.sha256,
-             "checks": [plain(check) for check in one.checks]}
-            for one in records
-        ],
-        "chain": plain(chain) if chain else None,
-    }  # fmt: skip
-
-
-def _read(path: Path) -> list[bytes]:
-    """The JWS in a file, one a line. Raises RecordError."""
-    try:
-        if path.stat().st_size > _FILE_MAX:
-            raise RecordError(f"{path}: too large")
-        lines = [line.strip() for line in path.read_bytes().splitlines()]
-    except OSError as error:
-        raise RecordError(f"{path}: {error.strerror or error}") from error
-    found = [_published(line) for line in lines if line]
-    if not found:
-        raise RecordError(f"{path}: no record in it")
-    if any(len(line) > jws.MAX_JWS_BYTES or line.count(b".") != 2 for line in found):
-        raise RecordError(f"{path}: not a usage record (JWS)")
-    return found
-
-
-def _published(line: bytes) -> bytes:
-    """The JWS in a line: itself, or in the object that `tillback records --jsonl` makes of it."""
-    if line.startswith(b"{"):
-        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
-            return str(json.loads(line)["jws"]).encode()
-    return line

@@ -21,10 +21,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from evtill.core.errors import EvtillError
 from tillctl import firmware
+from tillctl.chain import verify_chain
 from tillctl.public_key import PublicKey
 from tillctl.tariff_compile import compile_tariff
 from tillctl.tariff_file import TariffFile
-from tillctl.verify import FAIL, verify, verify_chain
+from tillctl.verify import FAIL, verify
 from tillsim import runtime
 from tillsim.board import SILICON
 

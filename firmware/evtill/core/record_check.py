@@ -1,9 +1,12 @@
-"""Reads what record.py and ocmf.py write, and refuses everything else: for whoever verifies."""
+"""Reads what record.py, ocmf.py and key_rotation.py write, and refuses everything else: for
+whoever verifies."""
 
 import json
 
 from evtill.core import record
+from evtill.core.crypto.der import spki_decode
 from evtill.core.errors import RecordError
+from evtill.core.jws import thumbprint
 from evtill.core.text import civil, quote
 
 _PAYLOAD_MAX = 24576  # bytes: what fits an envelope of core.jws
@@ -34,6 +37,20 @@ def parse(payload):
         if not last <= period["start_date_time"] <= found["end_date_time"]:
             raise RecordError("record: charging_periods are not in order of time")
         last = period["start_date_time"]
+    return found
+
+
+def parse_rotation(payload):
+    """The key rotation in `payload` (bytes) as a dict, every field checked, with the new key's
+    `point` (x, y) besides. Raises RecordError, SignatureError."""
+    found = _object(payload, 1024)
+    _fields(found, "", _ROTATION)
+    public_key = found["public_key"]
+    found["point"] = spki_decode(
+        bytes([int(public_key[i : i + 2], 16) for i in range(0, len(public_key), 2)])
+    )
+    if thumbprint(found["point"]) != found["kid"]:
+        raise RecordError("record: kid is not the thumbprint of public_key")
     return found
 
 
@@ -331,6 +348,10 @@ _RECORD = {
     "stop_reason": (_is_one_of, record.STOP_REASONS.split()),
     "flags": (_is_set_of, record.FLAGS.split()),
     "amends": (_is_text_or_null, 3, 36), "ocmf": (_is_text, 16, 4096),
+}  # fmt: skip
+_ROTATION = {
+    "charger": (_is_text, 1, 34), "seq": (_is_int, 1), "prev": (_is_hex, 64),
+    "kid": (_is_text, 43, 43), "public_key": (_is_hex, 182),
 }  # fmt: skip
 _READING = {
     "TM": (_is_text, 30, 30), "TX": (_is_one_of, ("B", "E", "L", "R", "A", "P")),
