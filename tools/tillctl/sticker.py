@@ -36,7 +36,7 @@ def _lines(key: PublicKey, charger: str, width: float) -> list[tuple[str, float,
 def svg(key: PublicKey, charger: str) -> str:
     """The sticker as an SVG document, 40 mm wide."""
     drawn = code(key)
-    width = drawn.symbol_size(border=_QUIET)[0]
+    width = int(drawn.symbol_size(border=_QUIET)[0])
     height = width + _FOOT
     path = "".join(
         f"M{x + _QUIET} {y + _QUIET}h1v1h-1z"
@@ -59,7 +59,7 @@ def svg(key: PublicKey, charger: str) -> str:
 def png(key: PublicKey, charger: str, path: Path) -> None:
     """Writes the sticker as a PNG file, black on white, that prints 40 mm wide."""
     drawn = code(key)
-    width = drawn.symbol_size(border=_QUIET)[0]
+    width = int(drawn.symbol_size(border=_QUIET)[0])
     size = width * _PNG_SCALE, (width + _FOOT) * _PNG_SCALE
     image = Image.new("L", size, 255)
     pen = ImageDraw.Draw(image)
