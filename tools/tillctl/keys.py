@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from evtill.core.errors import ConfigError
-from tillctl import sticker
 from tillctl.public_key import PublicKey
 
 
@@ -30,6 +29,8 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Raises EvtillError for a key that cannot be read."""
+    from tillctl import sticker  # takes longer to load than all of tillctl
+
     key = PublicKey.read(args.key)
     charger = args.charger or _charger_in(args.key)
     if args.svg or args.png:
