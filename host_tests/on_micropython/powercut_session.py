@@ -153,7 +153,7 @@ class Meter:
 class Identity:
     kid = "A" * 43
 
-    def __init__(self, folder):
+    def __init__(self, folder, signer=None):
         with open(folder + "/record.key", "rb") as file:
             file.read()
 

@@ -127,12 +127,11 @@ class App:
         self.tokens = TokenList(read_at, os.stat(path)[6])
 
     def _make_till(self):
-        from evtill.app import till
-        from evtill.app.identity import Identity
+        from evtill.app import identity, till
         from evtill.app.recovery import Recovery
         from evtill.drivers.meters import Meter
 
-        self.identity = Identity(self.hw.DATA)
+        self.identity = identity.of(self.hw)
         self.till = till.Till(
             self.config, self.identity, self.clock, self.journal, self.outbox, self.boot
         )

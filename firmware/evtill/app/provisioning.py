@@ -10,7 +10,8 @@ from evtill.core.errors import ConfigError
 
 def prepare(hw, may_format):
     """Mounts the data partition (a blank one is formatted if `may_format`), makes the record key
-    if there is none. Returns {"made_key", "spki": SubjectPublicKeyInfo DER in hex}."""
+    if there is none and the board has no signer of its own. Returns {"made_key", "spki":
+    SubjectPublicKeyInfo DER in hex}."""
     try:
         os.stat(hw.DATA)
     except OSError:
@@ -18,6 +19,6 @@ def prepare(hw, may_format):
             raise ConfigError("the data partition cannot be mounted; --format erases it")
         hw.format_data()
         hw.mount_data()
-    made = identity.make_key(hw.DATA)
-    public = identity.Identity(hw.DATA).public
+    made = not hasattr(hw, "signer") and identity.make_key(hw.DATA)
+    public = identity.of(hw).public
     return {"made_key": made, "spki": binascii.hexlify(p256.spki_encode(public)).decode()}
