@@ -1,6 +1,5 @@
 """The board's link to the broker through a bad network, byte by byte."""
 
-import contextlib
 import socket
 
 import pytest
@@ -62,6 +61,15 @@ def got(end):
         return b""
 
 
+def until_cut(end):
+    """All that has arrived at an end that is cut."""
+    arrived = b""
+    while piece := got(end):
+        arrived += piece
+    assert piece == b""
+    return arrived
+
+
 def test_nothing_is_changed_without_a_fault(link):
     link.board.sendall(b"\xc0\x00")
     link.server.sendall(LONG_ACK[:11])
@@ -78,11 +86,7 @@ def test_cut_after_so_many_bytes(link, n):
     link.pump()
     link.board.sendall(b"\xc0\x00" * 4)
     link.pump()
-    arrived = b""
-    with contextlib.suppress(BlockingIOError, ConnectionResetError):
-        while piece := link.server.recv(100):
-            arrived += piece
-    assert arrived == (b"\xc0\x00" * 7)[:n]
+    assert until_cut(link.server) == (b"\xc0\x00" * 7)[:n]
     assert got(link.board) == b""
     assert link.relay.cuts == 1 and link.relay.faults.cut_after is None
     assert not link.tap.owed()
@@ -145,6 +149,44 @@ def test_doubled_acknowledgements(link):
     link.server.sendall(ACK + OTHER + PUBACK)
     link.pump()
     assert got(link.board) == ACK + b"\x3a" + ACK[1:] + OTHER + PUBACK
+
+
+def test_acknowledgements_in_the_wrong_order(link):
+    link.relay.faults.acks = "reorder"
+    link.server.sendall(ACK + OTHER + LONG_ACK[:9])
+    link.pump()
+    assert got(link.board) == OTHER
+    link.server.sendall(LONG_ACK[9:] + PUBACK + ACK)
+    link.pump()
+    assert got(link.board) == LONG_ACK + ACK + PUBACK
+    link.relay.clear()
+    link.pump()
+    assert got(link.board) == ACK
+
+
+def test_late_acknowledgements_are_overtaken_and_cut_into_no_packet(link):
+    link.relay.faults.ack_delay_ms = 5000
+    link.server.sendall(ACK + OTHER)
+    link.pump(3000)
+    assert got(link.board) == OTHER
+    link.relay.faults.ack_delay_ms = 0
+    link.server.sendall(LONG_ACK[:7])
+    link.pump(3000)
+    assert got(link.board) == LONG_ACK[:7]
+    link.server.sendall(LONG_ACK[7:] + OTHER)
+    link.pump()
+    assert got(link.board) == LONG_ACK[7:] + OTHER + ACK
+    assert got(link.server) is None  # nobody answers for the board
+
+
+@pytest.mark.parametrize("n", [0, 1, 5, len(ACK)])
+def test_cut_after_so_many_bytes_of_the_servers(link, n):
+    link.relay.faults.cut_down_after = n
+    link.server.sendall(ACK + OTHER)
+    link.pump()
+    link.pump()
+    assert until_cut(link.board) == ACK[:n]
+    assert link.relay.cuts == 1 and link.relay.faults.cut_down_after is None
 
 
 def test_an_acknowledgement_that_is_halfway_is_not_touched(link):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tillsim import runtime
+from tillsim import debian, runtime
 
 
 def test_a_machine_without_apt_is_told_how_to_go_on(tmp_path):
@@ -53,6 +53,23 @@ def test_the_interpreter_has_objects_of_the_width_asked_for(bits):
     assert said.stdout == "True True\n"
 
 
+@pytest.mark.parametrize("site", ["http://mirror/debian", "mirror+file:/etc/apt/debian.list"])
+def test_the_mirror_is_known_before_apt_was_ever_updated(monkeypatch, site):
+    said = "".join(
+        f"'{one}/dists/bookworm{part}/InRelease' mirror_debian_dists_bookworm_InRelease 0 \n"
+        for one, part in (("http://other/debian-security", "-security"), (site, ""), (site, "-x"))
+    )
+    monkeypatch.setattr(debian.Apt, "run", lambda apt, *words: said)
+    assert runtime._site.__wrapped__() == site
+
+
+def test_a_machine_whose_apt_has_other_sources_is_told_so(monkeypatch):
+    said = "'http://mirror/ubuntu/dists/noble/InRelease' mirror_ubuntu 0 \n"
+    monkeypatch.setattr(debian.Apt, "run", lambda apt, *words: said)
+    with pytest.raises(runtime.RuntimeMissing, match="apt names no Debian mirror"):
+        runtime._site.__wrapped__()
+
+
 def test_a_damaged_download_is_never_unpacked(tmp_path, monkeypatch):
     """What apt's helper fetched is compared with the pin once more."""
     evil = b"not the package"
@@ -60,8 +77,9 @@ def test_a_damaged_download_is_never_unpacked(tmp_path, monkeypatch):
     def fetched(command, **_):
         if command[0].endswith("apt-helper"):
             Path(command[3]).write_bytes(evil)
-        return subprocess.CompletedProcess(command, 0, "http://mirror/debian\n", "")
+        return subprocess.CompletedProcess(command, 0, "", "")
 
+    monkeypatch.setattr(runtime, "_site", lambda: "http://mirror/debian")
     monkeypatch.setattr(runtime.subprocess, "run", fetched)
     pin = [["pool/main/m/x/x_1_amd64.deb", hashlib.sha256(b"the package").hexdigest()]]
     assert runtime._download_pinned("x", "amd64", pin, tmp_path) is None

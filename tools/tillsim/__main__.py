@@ -33,8 +33,9 @@ Steps and their keys:
 _FAULTS_HELP = """
 kill at_write: power goes in the Nth program or erase of the data partition from then on; how: what
 of it is done. Without keys: at once. proxy: on the board's link to the broker. delay_ms: each way;
-cut_after: bytes of the board's from then on; half_open: swallows everything until clear, which
-cuts what has lost bytes; acks: the backend's acknowledgements; what was set stays until clear.
+cut_after: bytes of the board's from then on, cut_down_after: of the broker's; half_open: swallows
+everything until clear, which cuts what has lost bytes; acks and ack_delay_ms: the backend's
+acknowledgements; what was set stays until clear.
 flash full: every write to the data partition fails with ENOSPC; read_error: every read with EIO.
 """
 

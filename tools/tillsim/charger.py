@@ -298,7 +298,7 @@ class VirtualCharger:
             self.relay.clear()
         elif half_open:
             self.relay.half_open()
-        for name, value in fault.items():  # delay_ms, cut_after or acks
+        for name, value in fault.items():  # of relay.Faults
             setattr(self.relay.faults, name, value)
 
     def _do_flash(self, state: str) -> None:

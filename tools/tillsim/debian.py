@@ -119,13 +119,15 @@ class Apt:
         )  # fmt: skip
         self._command = ["apt-get", *(word for option in options for word in ("-o", option))]
 
-    def run(self, *words: str, folder: Path | None = None) -> None:
+    def run(self, *words: str, folder: Path | None = None) -> str:
+        """What it prints."""
         done = subprocess.run([*self._command, *words], cwd=folder, stdin=subprocess.DEVNULL,
                               capture_output=True, text=True, check=False)  # fmt: skip
         self._said += done.stderr.strip().splitlines()
         if done.returncode:  # an update without a network is none, to apt
             unreached = [line for line in self._said if "Failed to fetch" in line]
             raise DebianMissing((unreached[:1] or self._said[-1:] or ["apt-get gave no reason"])[0])
+        return done.stdout
 
 
 def unpack(debs: list[Path], root: Path) -> None:

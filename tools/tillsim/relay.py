@@ -20,15 +20,19 @@ class Faults:
     """What the network does now.
 
     delay_ms: on the way, each way, in simulated time.
-    cut_after: so many more bytes of the board's pass, then the connection that carried the last
-        of them is cut, and this is None again.
+    cut_after, cut_down_after: so many more bytes of the board's, or of the server's, pass; then
+        the connection that carried the last of them is cut, and this is None again.
     half_open: everything is swallowed both ways; connections stay open, new ones are accepted.
-    acks: the backend's acknowledgements are lost ("drop") or arrive twice ("duplicate")."""
+    acks: the backend's acknowledgements are lost ("drop"), arrive twice ("duplicate") or each
+        second one before the first ("reorder").
+    ack_delay_ms: they alone are that late, in simulated time; others overtake them."""
 
     delay_ms: int = 0
     cut_after: int | None = None
+    cut_down_after: int | None = None
     half_open: bool = False
     acks: str = ""
+    ack_delay_ms: int = 0
 
 
 @dataclass(eq=False)
@@ -45,31 +49,44 @@ class _Pair:
 
 
 class _AckFilter:
-    """Loses or doubles the backend's acknowledgements in one connection's stream to the board."""
+    """What happens to the backend's acknowledgements in one connection's stream to the board."""
 
     def __init__(self) -> None:
+        self.due = b""  # acknowledgements to pass on as soon as no other packet is halfway
+        self._held = b""  # the one that waits for the next
         self._rest = b""
         self._passed = 0  # bytes of `_rest` that were passed on before the packet was whole
 
-    def down(self, data: bytes, mode: str) -> tuple[bytes, bytes]:
-        """(what goes on to the board, what the broker is told instead of by the board)."""
+    def down(self, data: bytes, mode: str) -> tuple[bytes, bytes, list[bytes]]:
+        """(what goes on to the board, what the broker is told instead of by the board,
+        acknowledgements to be made `due` later)."""
         self._rest += data
         passed = told = b""
+        late = []
         while (end := packet_end(self._rest)) and end[1] <= len(self._rest):
             packet, self._rest = self._rest[: end[1]], self._rest[end[1] :]
             unseen = packet[self._passed :]
             if mode and not self._passed and (packet_id := _ack_id(packet, end[0])) is not None:
                 if mode == "duplicate":
                     passed += packet + bytes([packet[0] | _DUP]) + packet[1:]
+                elif mode == "delay":
+                    late.append(packet)
+                elif mode == "reorder":
+                    passed += packet + self._held if self._held else b""
+                    self._held = b"" if self._held else packet
                 elif packet_id:  # else the broker would stop at its limit of those in flight
                     told += b"\x40\x02" + packet_id
             else:
                 passed += unseen
             self._passed = 0
         if not mode:
+            self.due, self._held = self.due + self._held, b""
+        if not self._passed:
+            passed, self.due = passed + self.due, b""
+        if not mode:
             passed += self._rest[self._passed :]
             self._passed = len(self._rest)
-        return passed, told
+        return passed, told, late
 
 
 def _ack_id(packet: bytes, start: int) -> bytes | None:
@@ -124,8 +141,11 @@ class TcpRelay:
     def clear(self) -> None:
         """The network is good again. A connection that has lost bytes meanwhile cannot go on."""
         self.faults = Faults()
-        for pair in [pair for pair in self._pairs if pair.swallowed]:
-            self._close(pair)
+        for pair in list(self._pairs):
+            if pair.swallowed:
+                self._close(pair)
+            else:
+                self._pass_down(pair, b"")
 
     def _accept(self) -> None:
         assert self._listener is not None
@@ -159,11 +179,7 @@ class TcpRelay:
         elif self.faults.half_open:
             pair.swallowed = True
         else:
-            left = self.faults.cut_after
-            if left is not None:
-                self.faults.cut_after = None if len(data) >= left else left - len(data)
-            cut = left is not None and len(data) >= left
-            data = data[:left] if cut else data
+            data, self.faults.cut_after, cut = _short(data, self.faults.cut_after)
             self.bytes_up += len(data)
             self._tap.up(pair.board.fileno(), data)
             if not _sent(pair.server, data) or cut:
@@ -188,10 +204,25 @@ class TcpRelay:
         elif not data:
             self._close(pair)
         else:
-            data, told = pair.acks.down(data, self.faults.acks)
-            if not _sent(pair.board, data) or not _sent(pair.server, told):
-                self._close(pair)
-            self._kernel.heard()
+            self._pass_down(pair, data)
+
+    def _pass_down(self, pair: _Pair, data: bytes) -> None:
+        faults = self.faults
+        data, told, late = pair.acks.down(data, "delay" if faults.ack_delay_ms else faults.acks)
+        for packet in late:
+            self._kernel.after(faults.ack_delay_ms, lambda packet=packet: self._late(pair, packet))
+        data, faults.cut_down_after, cut = _short(data, faults.cut_down_after)
+        if not _sent(pair.board, data) or not _sent(pair.server, told) or cut:
+            self.cuts += cut
+            self._close(pair)
+        self._kernel.heard()
+
+    def _late(self, pair: _Pair, packet: bytes) -> None:
+        if pair.up and self.faults.half_open:
+            pair.swallowed = True
+        elif pair.up:
+            pair.acks.due += packet
+            self._pass_down(pair, b"")
 
     # -- both ---------------------------------------------------------------------------------
 
@@ -221,6 +252,13 @@ class TcpRelay:
 
     def close(self) -> None:
         self.shut()
+
+
+def _short(data: bytes, left: int | None) -> tuple[bytes, int | None, bool]:
+    """(what passes of `data`, how many more bytes may, whether that was the last of them)."""
+    if left is None or len(data) < left:
+        return data, None if left is None else left - len(data), False
+    return data[:left], None, True
 
 
 def _received(end: socket.socket) -> bytes:

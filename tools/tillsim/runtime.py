@@ -6,6 +6,7 @@ suite's own signed index names its successor. A program on PATH, or `$MICROPYTHO
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -114,18 +115,17 @@ def _fetch_arch(arch: str, packages: dict) -> None:
     stamp.write_text(wanted)
 
 
+@functools.cache
 def _site() -> str:
-    """The Debian mirror that this machine's own apt is configured with."""
-    said = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(SITE)"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    sites = [line for line in said.stdout.split() if line.rstrip("/").endswith("/debian")]
+    """The Debian mirror that this machine's own apt is configured with, updated or not."""
+    with tempfile.TemporaryDirectory() as scratch:
+        said = debian.Apt(Path(scratch), "").run("update", "--print-uris")
+    sites = re.findall(r"^'(\S+/debian(?:\.list)?)/+dists/", said, re.M)  # .list: of mirror+file:
     if not sites:
         raise RuntimeMissing(
             "apt names no Debian mirror: add one to its sources, or say MICROPYTHON=/path"
         )
-    return sites[0].rstrip("/")
+    return sites[0]
 
 
 def _download_pinned(name: str, arch: str, versions: list, scratch: Path) -> Path | None:

@@ -122,8 +122,10 @@ STEPS: dict[str, Keys] = {
         one_of={
             "delay_ms": _whole(0, 600_000),
             "cut_after": _whole(0, 10**9),
+            "cut_down_after": _whole(0, 10**9),
             "half_open": (_true, "true"),
-            "acks": _one_of("drop", "duplicate"),
+            "acks": _one_of("drop", "duplicate", "reorder"),
+            "ack_delay_ms": _whole(0, 600_000),
             "clear": (_true, "true"),
         }
     ),
