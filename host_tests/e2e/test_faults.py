@@ -10,6 +10,7 @@ import pytest
 
 from host_tests.e2e.charger import HEAD, charger, check, outcome, run, session, step, tap
 from tillsim.board import HOWS
+from tillsim.mqtt_tap import PUBLISH
 
 SEED = int(os.environ.get("EVTILL_SEED", "20260302"))
 SESSION_WRITES = 170  # what test_writes_are_counted sees, and what a boot writes
@@ -191,6 +192,50 @@ def test_the_connection_is_cut_after_so_many_bytes(tmp_path):
         check(outcome(playing, tmp_path / "out"), sessions=len(counts))
 
 
+class Cutter:
+    """Cuts the board's connections, each after `pitch` bytes more than the last: within CONNECT, a
+    greeting, its record or the acknowledgement, until one goes by without the record."""
+
+    def __init__(self, playing, fault, first, pitch):
+        self.relay, self.fault, self.after, self.pitch = playing.charger.relay, fault, first, pitch
+        self.sent, self.before, self.done = listen(playing, b"/usage"), 0, False
+        self.tap = playing.charger.tap
+        self.connected, self.tap.connected = self.tap.connected, self.on_connected
+
+    def on_connected(self, link):
+        self.connected(link)
+        self.done = 0 < self.before == len(self.sent)
+        self.before = len(self.sent)
+        setattr(self.relay.faults, self.fault, None if self.done else self.after)
+        self.after += self.pitch
+
+
+EVERY_BYTE = [
+    pytest.param(53, id="sampled"),
+    pytest.param(1, id="all", marks=[pytest.mark.soak, pytest.mark.timeout(3600), pytest.mark.skipif(
+        not os.environ.get("EVTILL_SOAK"), reason="long: make soak")]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("pitch", EVERY_BYTE)
+@pytest.mark.parametrize(("fault", "least"), [("cut_after", 3300), ("cut_down_after", 300)])
+def test_the_connection_is_cut_after_every_byte(tmp_path, fault, least, pitch):
+    """From CONNECT to the last byte of a record's publish, or of its acknowledgement: the board
+    tries again each time, the backend has the record once."""
+    first = random.Random(SEED).randrange(pitch)
+    text = HEAD + CONFIG + step(2, "proxy", half_open=True) + session(10, 0.5)
+    text += step(100, "proxy", clear=True)
+    with charger(tmp_path, text + step(10**6, "end")) as playing:
+        cutter = Cutter(playing, fault, first, pitch)
+        playing.run(until=lambda: cutter.done)
+        cuts = playing.charger.relay.cuts
+        result = outcome(playing, tmp_path / "out")
+        print(f"{cuts} cuts in {playing.charger.kernel.now_ms / 1000:.0f} s, the last after "
+              f"{cutter.after - 2 * pitch} bytes; the record was sent {len(cutter.sent)} times")
+    assert cuts >= least // pitch
+    check(result)
+
+
 def test_half_open_for_minutes(tmp_path):
     """All is swallowed, nothing is closed; the session goes on, its record comes afterwards."""
     text = HEAD + CONFIG + session(20, 3) + step(60, "proxy", half_open=True)
@@ -222,6 +267,37 @@ def test_doubled_acknowledgements(tmp_path):
     text = HEAD + CONFIG + step(5, "proxy", acks="duplicate") + session(20, 1) + session(200, 1)
     result = run(tmp_path, text + step(400, "end"))
     check(result, sessions=2)
+    assert "ack_invalid" not in result.events
+
+
+def listen(playing, topic):
+    """Simulated seconds at which the board's publishes to `topic` reach the broker, as they come."""
+    tap, kernel = playing.charger.tap, playing.charger.kernel
+    up, heard = tap.up, []
+
+    def on_up(link, data):
+        up(link, data)
+        if topic in data and data[0] >> 4 == PUBLISH:
+            heard.append(kernel.now_ms / 1000)
+
+    tap.up = on_up
+    return heard
+
+
+@pytest.mark.parametrize("fault", [{"acks": "reorder"}, {"ack_delay_ms": 45_000}])
+def test_acknowledgements_in_the_wrong_order_or_long_after_a_resend(tmp_path, fault):
+    """Of three records that waited for the backend; each was sent 30 s after the first time too."""
+    text = HEAD + CONFIG + step(1, "backend", state="stop")
+    text += "".join(session(10 + 70 * i, 0.5) for i in range(3)) + step(230, "proxy", **fault)
+    text += step(240, "backend", state="start") + step(1500, "end")
+    with charger(tmp_path, text) as playing:
+        sent = listen(playing, b"/usage")
+        playing.run()
+        result = outcome(playing, tmp_path / "out")
+    check(result, sessions=3)
+    print("records sent at:", sent)
+    assert len(sent) > 3
+    assert sent[-1] < 300  # all are confirmed: resends would be at about 320, 390 and 1450
     assert "ack_invalid" not in result.events
 
 

@@ -10,7 +10,6 @@ import hashlib
 import hmac
 import logging
 import os
-import pwd
 import random
 import socket
 import subprocess
@@ -120,7 +119,7 @@ class _Mosquitto:
             f"listener {self.port} {HOST}\nallow_anonymous false\npassword_file {passwords}\n"
             f"persistence {str(persistent).lower()}\n"
             f"persistence_location {self.data_dir.resolve()}/\n"
-            f"user {pwd.getpwuid(os.getuid()).pw_name}\nmax_queued_messages 0\n"
+            "user root\nmax_queued_messages 0\n"  # only root is ever another user in mosquitto
         )
         try:
             with open(self.data_dir / "mosquitto.log", "ab") as log:
