@@ -210,14 +210,13 @@ class Cutter:
         self.after += self.pitch
 
 
-EVERY_BYTE = [
-    pytest.param(53, id="sampled"),
-    pytest.param(1, id="all", marks=[pytest.mark.soak, pytest.mark.timeout(3600), pytest.mark.skipif(
-        not os.environ.get("EVTILL_SOAK"), reason="long: make soak")]),
+SOAK = [
+    pytest.mark.soak, pytest.mark.timeout(3600),
+    pytest.mark.skipif(not os.environ.get("EVTILL_SOAK"), reason="long: make soak"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("pitch", EVERY_BYTE)
+@pytest.mark.parametrize("pitch", [53, pytest.param(1, marks=SOAK)])
 @pytest.mark.parametrize(("fault", "least"), [("cut_after", 3300), ("cut_down_after", 300)])
 def test_the_connection_is_cut_after_every_byte(tmp_path, fault, least, pitch):
     """From CONNECT to the last byte of a record's publish, or of its acknowledgement: the board
@@ -271,7 +270,7 @@ def test_doubled_acknowledgements(tmp_path):
 
 
 def listen(playing, topic):
-    """Simulated seconds at which the board's publishes to `topic` reach the broker, as they come."""
+    """Simulated seconds at which the board's publishes to `topic` reach the broker: grows."""
     tap, kernel = playing.charger.tap, playing.charger.kernel
     up, heard = tap.up, []
 

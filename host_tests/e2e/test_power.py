@@ -145,6 +145,8 @@ def test_a_forged_or_malformed_acknowledgement_frees_nothing(tmp_path):
                                "evtill-ack+jws", real),
                 jws.hs256_sign(json.dumps(said | {"charger": "other"}).encode(),
                                "evtill-ack+jws", real),
+                jws.hs256_sign(json.dumps(said | {"id": f"{CHARGER}-2"}).encode(),
+                               "evtill-ack+jws", real),
                 jws.hs256_sign(json.dumps(said | {"id": 5}).encode(), "evtill-ack+jws", real),
                 jws.hs256_sign(b"[1]", "evtill-ack+jws", real),
             ]  # fmt: skip

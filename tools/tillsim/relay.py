@@ -4,6 +4,7 @@ import contextlib
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from tillsim.broker import free_port
 from tillsim.kernel import Kernel
@@ -210,7 +211,7 @@ class TcpRelay:
         faults = self.faults
         data, told, late = pair.acks.down(data, "delay" if faults.ack_delay_ms else faults.acks)
         for packet in late:
-            self._kernel.after(faults.ack_delay_ms, lambda packet=packet: self._late(pair, packet))
+            self._kernel.after(faults.ack_delay_ms, partial(self._late, pair, packet))
         data, faults.cut_down_after, cut = _short(data, faults.cut_down_after)
         if not _sent(pair.board, data) or not _sent(pair.server, told) or cut:
             self.cuts += cut
