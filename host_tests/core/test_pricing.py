@@ -274,6 +274,43 @@ def test_min_and_max_price_are_lines_of_the_bill():
     assert (bill["excl_minor"], bill["incl_minor"]) == (500, 960)  # the maximum wins; excl only
 
 
+def ceiling_session(table, minor, wh):
+    pricer = Pricer(table, ms("2026-06-01T12:00"), 0)
+    pricer.ceiling_minor = minor
+    pricer.sample(ms("2026-06-01T12:00"), 0, True)
+    pricer.finish(ms("2026-06-01T13:00"), wh)
+    return pricer
+
+
+def test_no_bill_is_above_its_ceiling_and_the_line_that_takes_it_off_is_part_of_it():
+    table = tariff(({}, component("ENERGY", 0.5, vat=20), component("FLAT", 1, vat=10)))
+    for minor, wh, excl, incl in (
+        (1000, 10000, 600, 710), (710, 10000, 600, 710), (709, 10000, 599, 709),
+        (500, 10000, 423, 500), (1, 10000, 1, 1), (0, 10000, 0, 0), (None, 10000, 600, 710),
+    ):  # fmt: skip
+        bill = ceiling_session(table, minor, wh).bill()
+        assert (bill["excl_minor"], bill["incl_minor"]) == (excl, incl)
+        lines = [line for period in bill["periods"] for line in period["dimensions"]]
+        assert (lines[-1]["type"] == "CEILING") == (incl < 710)
+        assert sum(line["excl_minor"] for line in lines) == excl
+        assert sum(line["incl_minor"] for line in lines) == incl
+    both = tariff(({}, component("ENERGY", 0.5, vat=20)), min_price={"excl_vat": 9, "incl_vat": 9})
+    bill = ceiling_session(both, 800, 10000).bill()
+    kinds = [line["type"] for line in bill["periods"][0]["dimensions"]]
+    assert kinds == ["ENERGY", "MIN_PRICE", "CEILING"] and bill["incl_minor"] == 800
+
+
+def test_the_cost_ahead_counts_steps_and_changes_nothing():
+    table = tariff(({}, component("ENERGY", 1, 500), component("TIME", 6, 300)))
+    pricer = ceiling_session(table, 100, 499)
+    before = pricer.state(), pricer.bill()
+    assert pricer.ahead(0, 0) == 600 + 50  # whatever the ceiling
+    assert pricer.ahead(0, 1) == 600 + 50
+    assert pricer.ahead(0, 2) == 600 + 100
+    assert pricer.ahead(1, 0) == 600 + 50 + 50
+    assert (pricer.state(), pricer.bill()) == before
+
+
 def test_a_reservation_has_prices_of_its_own():
     table = tariff(
         ({"reservation": "RESERVATION"}, component("FLAT", 2, vat=20),

@@ -50,7 +50,7 @@ def test_the_payload_fits_the_journal(payload):
 
 def test_every_kind_of_line_stands_in_its_own_unit():
     kinds = ("ENERGY", "TIME", "PARKING_TIME", "FLAT", "RESERVATION_TIME", "RESERVATION_FLAT",
-             "MIN_PRICE", "MAX_PRICE")  # fmt: skip
+             "MIN_PRICE", "MAX_PRICE", "CEILING")  # fmt: skip
     lines = [
         {"type": kind, "volume": 7, "price_micro": -1, "vat_ppm": None, "excl_minor": -2,
          "incl_minor": 3, "rest_nano": 5, "vat_ppb": 1}
@@ -64,7 +64,7 @@ def test_every_kind_of_line_stands_in_its_own_unit():
     found = record_check.parse(records.payload(records.Signer(), records.facts(), bill))
     [period] = found["charging_periods"]
     assert [sorted(set(line) - set(lines[1]))[:1] for line in period["dimensions"]] == [
-        ["rest_nano"], ["volume_ms"], ["volume_ms"], [], ["volume_ms"], [], [], []
+        ["rest_nano"], ["volume_ms"], ["volume_ms"], [], ["volume_ms"], [], [], [], []
     ]  # fmt: skip
     assert period["dimensions"][0]["volume_wh"] == period["dimensions"][3]["volume"] == 7
 

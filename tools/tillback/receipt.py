@@ -22,7 +22,7 @@ from tillctl.verify import FAIL, verify
 _MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September",
            "October", "November", "December")  # fmt: skip
 _PER = {"ENERGY": "kWh", "TIME": "h", "PARKING_TIME": "h", "RESERVATION_TIME": "h"}
-_CLAMPS = ("MIN_PRICE", "MAX_PRICE")
+_CLAMPS = ("MIN_PRICE", "MAX_PRICE", "CEILING")
 _UNIT_NANO = {"ENERGY": 10**12, "TIME": 3600 * 10**9, "PARKING_TIME": 3600 * 10**9,
               "RESERVATION_TIME": 3600 * 10**9}  # fmt: skip
 

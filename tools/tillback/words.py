@@ -63,4 +63,5 @@ DIMENSIONS = {
     "ENERGY": "Energy", "TIME": "Charging time", "PARKING_TIME": "Connected without charging",
     "FLAT": "Session fee", "RESERVATION_TIME": "Reservation", "RESERVATION_FLAT": "Reservation fee",
     "MIN_PRICE": "Raised to the minimum price", "MAX_PRICE": "Lowered to the maximum price",
+    "CEILING": "Lowered to the agreed limit",
 }  # fmt: skip

@@ -57,7 +57,7 @@ def reprice(record: dict[str, Any], tariff: Tariff) -> dict[str, Any]:
         tariff=tariff, periods=[], fees=[-1, -1, -1, -1], final=[-1] * 6,
         start_ms=start_s * 1000, energy_wh=lambda: record["total_energy_wh"],
         end_s=record_check.unix_s(record["end_date_time"]),
-        checks_spans=not _is_merged(record),
+        checks_spans=not _is_merged(record), ceiling_minor=record["auth"]["ceiling_minor"],
     )  # fmt: skip
     energy_n = 0
     for index, period in enumerate(record["charging_periods"]):

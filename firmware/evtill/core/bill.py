@@ -98,17 +98,26 @@ def clamped(tariff, excl, incl):
 
 
 def totals(pricer):
-    """(excl, incl) in minor units, then both exact and clamped, then both before the clamp."""
+    """(excl, incl) in minor units, then both exact, and what came on top of the lines or off them:
+    a list of (type, excl, incl), exact. A CEILING takes off what is above `pricer.ceiling_minor`
+    (incl, in minor units; None: there is none), VAT and net in proportion."""
     excl = incl = 0
     for line in lines(pricer):
         excl += line[5]
         incl += line[6]
     net, gross = clamped(pricer.tariff, excl, incl)
+    moved = []
+    if net != excl or gross != incl:
+        up = net > excl or gross > incl
+        moved.append(("MIN_PRICE" if up else "MAX_PRICE", net - excl, gross - incl))
     scale = 10**pricer.tariff.minor_digits
-    return (
-        half_up(net * scale, ONE), half_up(gross * scale, ONE * VAT_ONE),
-        net, gross, excl, incl,
-    )  # fmt: skip
+    limit = pricer.ceiling_minor
+    if limit is not None and half_up(gross * scale, ONE * VAT_ONE) > limit:
+        limit *= ONE * VAT_ONE // scale
+        cut = half_up(net * limit, gross)
+        moved.append(("CEILING", cut - net, limit - gross))
+        net, gross = cut, limit
+    return half_up(net * scale, ONE), half_up(gross * scale, ONE * VAT_ONE), net, gross, moved
 
 
 def _shares(parts, total, scale, one):
@@ -128,16 +137,15 @@ def itemise(pricer):
     "price_micro" (per kWh, h, or session), "vat_ppm" (None: not applicable), "excl_minor",
     "incl_minor"}]}], "excl_minor", "incl_minor", "exact_excl", "energy_wh", "time_ms",
     "parking_ms"}. A volume that a cut left broken has "rest_nano" besides (1e-9 Wh or s), a VAT
-    rate finer than 1e-6 "vat_ppb". Lines of type MIN_PRICE and MAX_PRICE end the last period."""
+    rate finer than 1e-6 "vat_ppb". Lines of type MIN_PRICE, MAX_PRICE and CEILING end the last
+    period."""
     tariff = pricer.tariff
     scale = 10**tariff.minor_digits
     found = list(lines(pricer))
-    excl_minor, incl_minor, net, gross, excl, incl = totals(pricer)
-    if net != excl or gross != incl:
-        up = net > excl or gross > incl
-        last = max(0, len(pricer.periods) - 1)
-        kind = "MIN_PRICE" if up else "MAX_PRICE"
-        found.append((last, kind, 1, 0, None, net - excl, gross - incl))
+    excl_minor, incl_minor, net, _, moved = totals(pricer)
+    last = max(0, len(pricer.periods) - 1)
+    for kind, excl, incl in moved:
+        found.append((last, kind, 1, 0, None, excl, incl))
     excls = _shares([f[5] for f in found], excl_minor, scale, ONE)
     incls = _shares([f[6] for f in found], incl_minor, scale, ONE * VAT_ONE)
     periods = []

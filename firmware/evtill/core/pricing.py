@@ -59,6 +59,7 @@ class Pricer:
         self.start_ms = start_unix_ms
         self.register_wh = register_wh
         self.per_wh = per_wh
+        self.ceiling_minor = None  # see bill.totals()
         self.flags = 0
         self.periods = []
         self._moment = Moment(context)
@@ -149,6 +150,21 @@ class Pricer:
         """(excl, incl) in minor units: the bill if the session ended at the last sample."""
         self._settle(self._t * _NS, self._e * self._unit)
         return bill.totals(self)[:2]
+
+    def ahead(self, ms, steps):
+        """What it would cost incl. VAT in minor units, whatever the ceiling, `ms` and so many steps
+        of the register after the last sample, if prices stay as they are."""
+        self._settle(self._t * _NS, self._e * self._unit)
+        ceiling_minor = self.ceiling_minor
+        period = self.periods[self._period]
+        self.ceiling_minor = None
+        period[_TIME_N] += ms * _NS
+        period[_ENERGY_N] += steps * self._unit
+        cost_minor = bill.totals(self)[1]
+        period[_TIME_N] -= ms * _NS
+        period[_ENERGY_N] -= steps * self._unit
+        self.ceiling_minor = ceiling_minor
+        return cost_minor
 
     def bill(self):
         """The itemised bill up to the last sample (see core/bill.py)."""

@@ -17,7 +17,7 @@ _METHODS = ("rfid", "app", "card", "wallet", "prepaid", "terminal")
 _ASSURANCES = ("uid", "aes", "app", "card")
 _AUTH_METHODS = ("AUTH_REQUEST", "COMMAND", "WHITELIST")  # OCPI 2.2.1, mod_cdrs 1.4.1
 DIMENSIONS = ("ENERGY", "TIME", "PARKING_TIME", "FLAT", "RESERVATION_TIME", "RESERVATION_FLAT",
-              "MIN_PRICE", "MAX_PRICE")  # fmt: skip
+              "MIN_PRICE", "MAX_PRICE", "CEILING")  # fmt: skip
 
 
 def parse(payload):

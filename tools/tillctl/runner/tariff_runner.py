@@ -119,7 +119,7 @@ def run(job):
     else:
         table = tariff.choose(buf, job["start_ms"] // 1000, job["kind"])
     pricer = (_price_periods if "periods" in job else _price_samples)(job, table)
-    _, _, net, gross, _, _ = bill.totals(pricer)
+    net, gross = bill.totals(pricer)[2:4]
     itemised = pricer.bill()
     flags = [name for i, name in enumerate(FLAG_NAMES) if pricer.flags >> i & 1]
     return {
