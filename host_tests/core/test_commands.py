@@ -122,7 +122,8 @@ def test_ids_are_remembered_until_they_expire_and_no_flood_makes_it_forget() -> 
 def test_the_same_on_micropython(bits: int) -> None:
     cases = [(message(), NOW), (message(), NOW), (message(id="x", exp=NOW), NOW),
              (message(id="y", exp=True), NOW), (message(key=bytes(32)), NOW),
-             (jws.hs256_sign(b"\xff{", jws.COMMAND, KEY), NOW), (message(id="z"), None)]  # fmt: skip
+             (jws.hs256_sign(b"\xff{", jws.COMMAND, KEY), NOW),
+             (message(id="z"), None)]  # fmt: skip
     one = gate()
     expected: list[tuple] = []
     for said, now in cases:

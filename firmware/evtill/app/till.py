@@ -24,6 +24,7 @@ _EMPTIER_PCT = 60
 # By so much the meter's register may be above the last record's end. It lags what has flowed by
 # up to 2 s (12 Wh at 22 kW), and a float32 of kWh has steps of 16 Wh above 131 MWh.
 _UNRECORDED_WH = 100
+_STOP_MS = 1000  # from a reading until the contactor has opened because of it, and some
 # OCMF's end of transaction for each stop reason (OCMF 1.3, table 7); others are "E".
 _TX = {
     "Local": "L", "Remote": "R", "PowerLoss": "P", "Reboot": "P",
@@ -32,11 +33,13 @@ _TX = {
 
 
 class Session:
-    """A running session: `start` is what the journal's START frame says of it."""
+    """A running session: `start` is what the journal's START frame says of it, but for a ceiling
+    that was raised since."""
 
     def __init__(self, start, pricer):
         self.start = start
         self.pricer = pricer
+        pricer.ceiling_minor = start["auth"]["ceiling_minor"]
         self.flags = list(start.get("flags", ()))
         self.register_wh = start["wh"]
         self.at_ms = start["mono"]  # of the last reading
@@ -97,10 +100,17 @@ class Till:
         self._filling = pct >= (_EMPTIER_PCT if was else _FILLING_PCT)
         return pct if self._filling and not was else None
 
-    def start(self, auth, meter_serial, register_wh):
+    def least_minor(self):
+        """What the least session would cost now, in minor units incl. VAT: FLAT, a step of all else
+        that has a price, min_price. Raises TariffError."""
+        pricer = Pricer(self.tariff, self._clock.unix_ms() or 0, 0)
+        pricer.sample(pricer.start_ms, 0, True)
+        return pricer.ahead(1, 1)
+
+    def start(self, auth, meter_serial, register_wh, limits=(None, None)):
         """Makes the start durable. auth: {method, token, assurance, ref, ceiling_minor} as in the
-        record. Raises JournalError, TariffError: then there is no session. Returns the name of
-        the event that the meter's register is, or None."""
+        record. limits: at most so many Wh, so many ms. Raises JournalError, TariffError: then there
+        is no session. Returns the name of the event that the meter's register is, or None."""
         now_ms = self._clock.now_ms()
         unix_ms = self._clock.unix_ms(now_ms)
         if self._journal.boots() < self._boot:  # there was no room for it at boot
@@ -114,7 +124,7 @@ class Till:
             "seq": seq, "prev": prev, "pg": pagination, "auth": auth, "serial": meter_serial,
             "wh": register_wh, "mono": now_ms, "unix_ms": now_ms if unix_ms is None else unix_ms,
             "clock": self._clock.trust(), "boot": self._boot, "tariff": self.tariff.sha256,
-            "flags": flags,
+            "flags": flags, "limits": limits,
         }  # fmt: skip
         pricer = Pricer(self.tariff, start["unix_ms"], register_wh)
         pricer.sample(start["unix_ms"], register_wh, True)
@@ -164,10 +174,40 @@ class Till:
         s.register_wh = register_wh
         s.at_ms = at_ms
 
+    def limit(self):
+        """The stop reason of the limit that the session might break before it is looked at again,
+        or None."""
+        s = self.session
+        ahead_ms = self._config["meter_period_ms"] + _STOP_MS
+        ahead_wh = self._config["max_power_w"] * ahead_ms // 3600000 + 1
+        wh, ms = s.start["limits"]
+        if s.pricer.ceiling_minor is not None:
+            if s.pricer.ahead(ahead_ms, ahead_wh) > s.pricer.ceiling_minor:
+                return "CostLimitReached"
+        if wh is not None and s.register_wh - s.start["wh"] + ahead_wh > wh:
+            return "EnergyLimitReached"
+        if ms is not None and s.at_ms - s.start["mono"] + ahead_ms > ms:
+            return "TimeLimitReached"
+        return None
+
+    def raise_ceiling(self, ceiling_minor):
+        """Raises the running session's ceiling, durably. Raises JournalError: it is as before."""
+        s = self.session
+        before = s.pricer.ceiling_minor
+        s.start["auth"]["ceiling_minor"] = s.pricer.ceiling_minor = ceiling_minor
+        try:
+            self.checkpoint()
+        except JournalError:
+            s.start["auth"]["ceiling_minor"] = s.pricer.ceiling_minor = before
+            raise
+
     def checkpoint(self):
         """Makes what has been priced so far durable."""
         s = self.session
-        head = json.dumps({"mono": s.at_ms, "wh": s.register_wh, "flags": s.flags})
+        head = json.dumps({
+            "mono": s.at_ms, "wh": s.register_wh, "flags": s.flags,
+            "ceiling": s.pricer.ceiling_minor,
+        })  # fmt: skip
         self._journal.append(log.CHECKPOINT, _join(head, s.pricer.state()))
 
     def running(self):
@@ -185,6 +225,8 @@ class Till:
         """Ends the session at the monotonic `at_ms` with the final register; settle() is next."""
         s = self.session
         at_ms = max(at_ms, s.at_ms)
+        if reason.endswith("LimitReached"):
+            s.flag("ceiling")
         end_unix_ms = s.start["unix_ms"] + at_ms - s.start["mono"]
         s.pricer.finish(end_unix_ms, register_wh)
         if s.pricer.flags & EDGE_INTERPOLATED:
@@ -290,16 +332,20 @@ class Till:
             self._journal.abandon()
             return None
         tariff = _find_tariff(files, start["tariff"])
+        head = state = None
+        if checkpoint is not None:
+            head, state = _split(checkpoint)
+            if "ceiling" in head:  # written by an older firmware, it is not
+                start["auth"]["ceiling_minor"] = head["ceiling"]
         if stop is not None:
             stop, state = _split(stop)
-            return self._settle(start, stop, Pricer.resume(tariff, state))
-        session = Session(start, None)
-        if checkpoint is None:
-            session.pricer = Pricer(tariff, start["unix_ms"], start["wh"])
+            session = Session(start, Pricer.resume(tariff, state))
+            return self._settle(start, stop, session.pricer)
+        if head is None:
+            session = Session(start, Pricer(tariff, start["unix_ms"], start["wh"]))
             session.pricer.sample(start["unix_ms"], start["wh"], True)
         else:
-            head, state = _split(checkpoint)
-            session.pricer = Pricer.resume(tariff, state)
+            session = Session(start, Pricer.resume(tariff, state))
             session.at_ms = head["mono"]
             session.register_wh = head["wh"]
             session.flags = head["flags"]
