@@ -60,6 +60,20 @@ def test_a_stranger_reads_the_record(demo):
     assert record.verify_signature(key.hex())
 
 
+def test_a_browser_checks_the_record(demo, browser):
+    from jwcrypto import jwk
+
+    _, out = demo
+    record = (out / "record.jws").read_text().strip()
+    key = jwk.JWK.from_pem((out / "charger.pub.pem").read_bytes()).export_public()
+    browser.load((Path(__file__).parents[1] / "verify_record.html").read_text())
+    assert browser.evaluate(f"verify({json.dumps(record)}, {key})") is True
+    middle = len(record) // 2
+    other = "A" if record[middle] != "A" else "B"
+    forged = record[:middle] + other + record[middle + 1 :]
+    assert browser.evaluate(f"verify({json.dumps(forged)}, {key})") is False
+
+
 def _descendants(pid):
     found, frontier = set(), {pid}
     while frontier:
