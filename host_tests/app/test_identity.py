@@ -17,6 +17,7 @@ from evtill.core.crypto.der import spki_encode
 from evtill.core.errors import SignatureError
 from host_tests.core.crypto.common import reference_point, reference_verifies
 from host_tests.fakes import records
+from host_tests.micropython import run
 from tillctl.public_key import PublicKey
 from tillctl.verify import verify
 
@@ -155,3 +156,38 @@ def test_a_damaged_key_file_signs_nothing(tmp_path, change):
 def test_no_key_at_all_says_what_to_do(tmp_path):
     with pytest.raises(SignatureError, match="provision"):
         identity.of(board(tmp_path))
+
+
+ON_MICROPYTHON = """
+import gc, sys
+from evtill.app import identity, provisioning
+from evtill.core.crypto.curve import N
+from evtill.core.errors import SignatureError
+class Chip:
+    d = 0xC0FFEE
+    def __init__(self):
+        self.p256 = identity.engine()
+        self.public = self.p256.public_key(self.d)
+        self.flip = 0
+    def sign(self, digest):
+        r, s = self.p256.sign(self.d, digest, b"")
+        return r ^ self.flip, N - s
+class Board: DATA = "/"
+chip = Chip()
+Board.signer = staticmethod(lambda: chip)
+signer = identity.of(Board)
+r, s = signer.sign(bytes(range(32)))
+print(r, s, provisioning.prepare(Board, False)["made_key"])
+chip.flip = 2
+try:
+    signer.sign(bytes(range(32)))
+except SignatureError as e:
+    print("refused")
+"""
+
+
+def test_a_chip_signs_on_the_real_interpreter():
+    r, s, made, refused = run(ON_MICROPYTHON).split()
+    assert reference_verifies(reference_point(0xC0FFEE), DIGEST, int(r), int(s))
+    assert int(s) <= N // 2
+    assert (made, refused) == ("False", "refused")

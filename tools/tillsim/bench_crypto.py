@@ -114,6 +114,82 @@ signature = ecdsa.sign_k(DIGEST, private, SECRET and 3)
 def sign(i): return ecdsa.sign_rfc6979(DIGEST, private, hasher)
 def verify(i): return ecdsa.verify(DIGEST, signature, public)
 """
+# The same product as curve.py's `x * y % P`, in native code: 16-bit limbs, for want of a 32 x 32 ->
+# 64 multiplication; x, y and the product in m; then Solinas's reduction (FIPS 186-4, D.2.3), whose
+# 32-bit words are sums of these words of the product.
+SOLINAS = (
+    "+0+8+9-11-12-13-14", "+1+9+10-12-13-14-15", "+2+10+11-13-14-15",
+    "+3+11+11+12+12+13-15-8-9", "+4+12+12+13+13+14-9-10", "+5+13+13+14+14+15-10-11",
+    "+6+14+14+14+15+15+13-8-9", "+7+15+15+15+8-10-11-12-13",
+)  # fmt: skip
+VIPER = (
+    """
+from evtill.core.crypto.curve import P
+@micropython.viper
+def product(m: ptr16):
+    i = 0
+    while i < 16:
+        m[32 + i] = 0
+        i += 1
+    i = 0
+    while i < 16:
+        x = uint(m[i])
+        carry = uint(0)
+        j = 16
+        k = 32 + i
+        while j < 32:
+            carry += x * m[j] + m[k]
+            m[k] = carry
+            carry >>= 16
+            j += 1
+            k += 1
+        m[k] = carry
+        i += 1
+@micropython.viper
+def reduced(m: ptr16, out: ptr16):
+    carry = 0
+"""
+    + "".join(
+        f"""
+    i = 0
+    while i < 2:
+        carry += {re.sub("([-+])([0-9]+)", lambda w: f"{w[1]} int(m[i + {2 * int(w[2])}])", terms)}
+        out[i + {2 * word}] = carry
+        carry >>= 16
+        i += 1
+"""
+        for word, terms in enumerate(SOLINAS)
+    )
+    + """
+    while carry:
+        top = carry
+        i = 0
+        while i < 16:
+            carry += int(out[i])
+            if i == 6 or i == 12:
+                carry -= top
+            elif i == 14:
+                carry += top
+            out[i] = carry
+            carry >>= 16
+            i += 1
+m = bytearray(128)
+m[:64] = X.to_bytes(32, "little") + Y.to_bytes(32, "little")
+rest = memoryview(m)[64:]
+out = bytearray(32)
+def bytecode(i): return X * Y % P
+def mixed(i):
+    reduced((X * Y).to_bytes(64, "little"), out)
+    return int.from_bytes(out, "little")
+def native(i):
+    product(m)
+    reduced(rest, out)
+    return True
+assert mixed(0) % P == bytecode(0)
+native(0)
+assert int.from_bytes(out, "little") % P == bytecode(0)
+"""
+)
 LOOP = """
 import gc
 print("code", bool({job}(0)))
@@ -146,6 +222,13 @@ def table() -> list[tuple[str, str]]:
     rows.append(("a verification in signatures", f"{ratio:.2f}"))
     first = _count(tools, OWN + FIRST, "verify", PEER_HEAP, 3)
     rows.append(("first verification under a key", f"{first / 1e6:.1f} M instructions"))
+    for job, how in (
+        ("bytecode", "in bytecode"),
+        ("mixed", "% P in viper"),
+        ("native", "all in viper"),
+    ):
+        count = _count(tools, VIPER, job, PEER_HEAP, 100)
+        rows.append((f"x * y % P, {how}", f"{count / 1e3:.1f} k instructions"))
     return [*rows, _spread(tools), *sizes()]
 
 

@@ -4,6 +4,11 @@ Points in work are XYZZ tuples (x = X / ZZ, y = Y / ZZZ, ZZ^3 = ZZZ^2; ZZ = 0 is
 coordinates that carry Z^2 and Z^3 instead of Z. Reduction costs MicroPython three times what a
 product does, and these need the fewest per mixed addition (9). Points at rest are (x, y).
 Formulas: Explicit-Formulas Database, g1p/auto-shortw-xyzz, dbl-2008-s-1 and madd-2008-s.
+
+There is no variant in native code. Viper cannot multiply 32 x 32 -> 64 bits, so that x * y % P in
+16-bit limbs takes longer than here; with viper for the reduction alone it takes a sixth less, and a
+signature an eighth (`make bench` prints the first two): not worth a second path for secrets, which
+each chip would have to prove right at boot.
 """
 
 P = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF
