@@ -61,6 +61,14 @@ class ReaderError(EvtillError):
     """The card reader did not answer, or answered out of protocol."""
 
 
+class CardGone(EvtillError):
+    """The card left the field, or does not answer any more; the reader is well."""
+
+
+class CardError(EvtillError):
+    """A card that did not prove what it claims: wrong key, wrong MAC, an answer out of protocol."""
+
+
 class LinkError(EvtillError):
     """The MQTT link is down or broke the protocol."""
 
