@@ -111,7 +111,11 @@ def test_comb_of_a_point():
 
 @pytest.mark.parametrize("m", [P, N])
 def test_inverse(m):
-    for x in [1, 2, m - 1, m - 2, 2**128, 2**255] + [rng.randrange(1, m) for _ in range(200)]:
+    golden = int(m * (5**0.5 - 1) / 2)  # many steps; next to m / n: large quotients
+    edges = [1, 2, m - 1, m - 2, 2**128, 2**255, golden]
+    edges += [m // n + off for n in range(2, 40) for off in (-1, 0, 1)]
+    edges += [pow(n, -1, m) for n in range(2, 40)]
+    for x in edges + [rng.randrange(1, m) for _ in range(200)]:
         assert curve.inverse(x, m) == pow(x, -1, m)
     assert curve.inverse(0, m) == 0
 

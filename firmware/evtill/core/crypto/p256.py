@@ -109,7 +109,8 @@ class P256:
 
         A point off the curve and r or s out of range are False, not errors. The first verification
         under a key takes twice as long as the next ones under the same key: its comb is made then
-        (and any way of a new key has 256 doublings, which alone last longer than 3 signatures)."""
+        (and any way with a new key has some 256 doublings, which alone last as long as 3 to 4
+        signatures)."""
         x, y = public_key
         if not (0 < r < N and 0 < s < N and on_curve(x, y) and len(digest) == 32):
             return False
