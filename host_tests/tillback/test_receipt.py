@@ -191,6 +191,30 @@ def test_prices_show_as_many_decimals_as_they_have():
     ]  # fmt: skip
 
 
+# What reaches past the page's edge, or past what hides it.
+CUT_OFF = """[...document.querySelectorAll("body, body *")].filter((one) =>
+    one.getBoundingClientRect().right > innerWidth + 0.5 ||
+    (one.scrollWidth > one.clientWidth + 1 && getComputedStyle(one).display != "inline")
+).map((one) => one.outerHTML.slice(0, 80))"""
+LONG = (
+    line("FLAT", 1, 500000, 70000, 50, 54),
+    line("ENERGY", 123456789, 495000, 190000, 6111111, 7272222),
+    line("PARKING_TIME", 468000000, 60000000, None, 78000, 78000),
+    line("MAX_PRICE", 1, 0, None, 0, -1234567),
+)
+
+
+@pytest.mark.parametrize("width", [320, 390, 1024])
+@pytest.mark.parametrize("lines", [(), LONG])
+def test_nothing_is_cut_off_on_a_phone_or_a_desk(browser, width, lines):
+    text = "0.49 EUR/kWh + 19 % VAT; " * 9
+    one = published(*lines, currency="TND" if lines else "EUR", tariff_text=text,
+                    flags=["power_cut", "meter_gap"], amends="DE*EVT*E000123-7")  # fmt: skip
+    browser.load(receipt.html(receipt.model(one, SIGNER.public)), width)
+    assert browser.evaluate(CUT_OFF) == []
+    assert browser.evaluate("[innerWidth, document.documentElement.scrollWidth]") == [width] * 2
+
+
 def test_a_usual_receipt_prints_on_one_page(browser):
     page = receipt.html(receipt.model(published(flags=["power_cut"]), SIGNER.public))
     assert re.findall(rb"/Type\s*/Pages\b.*?/Count (\d+)", browser.pdf(page), re.S) == [b"1"]
