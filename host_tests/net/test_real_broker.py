@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import socket
 import threading
 import time
@@ -11,18 +10,20 @@ import paho.mqtt.client
 import paho.mqtt.enums
 import pytest
 
+from host_tests import programs
 from host_tests.net.board import board
 from tillsim.bench_link import GOAL_LOOPBACK, GOAL_ROUND_TRIP, compare
 from tillsim.broker import Broker
 from tillsim.proxy import Proxy
 
-ENGINES = ["amqtt"] + (["mosquitto"] if shutil.which("mosquitto") else [])
 USERS = {"c1": "pw", "reader": "pw", "bench": "bench"}
 SOAK = bool(os.environ.get("EVTILL_SOAK"))
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=["amqtt", "mosquitto"])
 def broker(request, tmp_path):
+    if request.param == "mosquitto":
+        programs.program("mosquitto")
     with Broker(0, USERS, tmp_path, request.param) as one:
         yield one
 
