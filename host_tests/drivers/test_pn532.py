@@ -2,16 +2,20 @@
 
 import asyncio
 import contextlib
+import random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evtill.core.errors import ReaderError
+from evtill.core import ev2
+from evtill.core.errors import CardError, CardGone, ReaderError
 from evtill.drivers import pn532
 from evtill.drivers.pn532 import PN532, TapDetector
 from host_tests.fakes.loop import run
 from host_tests.fakes.uart import Uart
+from tillctl.card_aes import aes
+from tillsim.card_sim import AID, SYSTEM, AesCard, Phone
 from tillsim.reader_wire import ACK, FAULTS, ReaderWire, frame
 
 EXAMPLES = 200
@@ -390,3 +394,211 @@ class TestTapDetector:
             return count
 
         assert abs(run(go())[0] - 3000) <= 1
+
+
+MASTER = bytes(range(16))
+
+
+def prove(reader, uid):
+    """The dialogue of core.ev2 through the driver."""
+
+    async def go():
+        reply = None
+        dialogue = ev2.prove(aes, MASTER, AID, SYSTEM, uid, random.Random(1).randbytes)
+        while True:
+            try:
+                command = dialogue.send(reply)
+            except StopIteration as end:
+                return end.value
+            reply = await reader.exchange(command)
+
+    return go()
+
+
+@pytest.mark.parametrize("kind", ["ntag424", "desfire"])
+@pytest.mark.parametrize("random_id", [False, True])
+def test_a_card_proves_itself_through_the_reader_again_and_again(kind, random_id):
+    wire = ReaderWire()
+    chip = AesCard(kind, UIDS[1]).issue(MASTER)
+    chip.random_id = random_id
+    wire.present_chip(chip)
+
+    async def go():
+        _, reader = await begun(wire)
+        found = []
+        for _ in range(3):
+            uid = await reader.read_uid(500)
+            assert reader.sak == 0x20
+            assert (uid == UIDS[1]) is not random_id
+            found.append(await prove(reader, uid))
+            await reader.release()
+        return found, await reader.read_uid(500) == uid
+
+    assert run(go())[0] == ([UIDS[1]] * 3, True)
+
+
+@pytest.mark.parametrize("size", [1, 15, 16, 17, 100])
+def test_answers_that_the_reader_gives_in_pieces(size):
+    wire = ReaderWire()
+    wire.largest = size
+
+    class Echo(Phone):
+        def apdu(self, command):
+            return bytes(reversed(command))
+
+    wire.present_chip(Echo())
+    sent = bytes(range(60))
+
+    async def go():
+        _, reader = await begun(wire)
+        await reader.read_uid(500)
+        return await reader.exchange(sent)
+
+    assert run(go())[0] == sent[::-1]
+
+
+def test_a_long_command_goes_in_pieces():
+    wire = ReaderWire()
+
+    class Counter(Phone):
+        def apdu(self, command):
+            assert command == sent
+            return len(command).to_bytes(2, "big")
+
+    wire.present_chip(Counter())
+    sent = bytes(i % 251 for i in range(500))
+
+    async def go():
+        _, reader = await begun(wire)
+        await reader.read_uid(500)
+        return await reader.exchange(sent)
+
+    assert run(go())[0] == b"\x01\xf4"
+
+
+def test_a_card_that_answers_without_end_is_an_error():
+    wire = ReaderWire()
+    wire.largest = 60
+
+    class Endless(Phone):
+        def apdu(self, command):
+            return bytes(5000)
+
+    wire.present_chip(Endless())
+
+    async def go():
+        _, reader = await begun(wire)
+        await reader.read_uid(500)
+        with pytest.raises(ReaderError, match="end"):
+            await reader.exchange(b"\0")
+        await reader.begin()
+        return await reader.read_uid(500)
+
+    assert run(go())[0]
+
+
+def test_a_card_pulled_away_at_each_byte_is_gone_and_the_reader_well():
+    wire = ReaderWire()
+    chip = AesCard("desfire", UIDS[1]).issue(MASTER)
+    chip.random_id = True
+
+    async def go():
+        _, reader = await begun(wire)
+        outcomes = []
+        for n in range(1000):
+            wire.present_chip(chip)
+            uid = await reader.read_uid(500)
+            wire.pull_after = n
+            try:
+                outcomes.append(await prove(reader, uid))
+                break
+            except CardGone:
+                outcomes.append(None)
+            assert await reader.read_uid(100) is None
+        return outcomes
+
+    outcomes = run(go())[0]
+    assert len(outcomes) > 240
+    assert outcomes == [None] * (len(outcomes) - 1) + [UIDS[1]]
+
+
+def test_a_card_that_keeps_the_reader_waiting_is_gone_in_time():
+    wire = ReaderWire()
+    wire.present_chip(AesCard("ntag424", UIDS[1]).issue(MASTER))
+
+    async def go():
+        _, reader = await begun(wire)
+        await reader.read_uid(500)
+        wire.fault = "no_answer"
+        with pytest.raises(CardGone):
+            await reader.exchange(b"\x90\x60\0\0\0")
+        wire.fault = "none"
+        return await reader.read_uid(500)
+
+    result, ms = run(go())
+    assert result == UIDS[1] and ms < 2500
+
+
+def test_without_a_card_there_is_no_exchange():
+    wire = ReaderWire()
+
+    async def go():
+        _, reader = await begun(wire)
+        with pytest.raises(CardGone, match="27"):
+            await reader.exchange(b"\x90\x60\0\0\0")
+        return True
+
+    assert run(go())[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "uid"),
+    [("A", UIDS[0]), ("A", UIDS[2]), ("B", b"\xa1\xb2\xc3\xd4"), ("F", b"12345678")],
+)
+def test_all_kinds_of_cards(kind, uid):
+    wire = ReaderWire()
+
+    async def go():
+        _, reader = await begun(wire)
+        narrow = reader
+        wide = PN532(narrow._uart, all_kinds=True)
+        await wide.begin()
+        none = await wide.read_uid(50)
+        wire.present(uid) if kind == "A" else wire.present_other(kind, uid)
+        got = [await wide.read_uid(500) for _ in range(2)]
+        return none, got, await narrow.read_uid(50)
+
+    none, got, narrow = run(go())[0]
+    assert none is None and got == [uid] * 2
+    assert narrow == (uid if kind == "A" else None)
+
+
+def test_all_kinds_exchange_with_type_a():
+    wire = ReaderWire()
+    wire.present_chip(AesCard("ntag424", UIDS[1]).issue(MASTER))
+
+    async def go():
+        reader = PN532(Uart(wire.feed), all_kinds=True)
+        await reader.begin()
+        return await prove(reader, await reader.read_uid(500))
+
+    assert run(go())[0] == UIDS[1]
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(st.lists(st.binary(max_size=60), max_size=6), st.booleans())
+def test_any_bytes_at_all_prove_nothing(answers, framed):
+    """Random frames, and well-framed random answers to InDataExchange."""
+
+    async def go():
+        queue = list(answers)
+
+        def peer(_):
+            said = queue.pop() if queue else b""
+            return ACK + (frame(b"\xd5\x41\x00" + said) if framed else said)
+
+        reader = PN532(Uart(peer))
+        with contextlib.suppress(ReaderError, CardGone, CardError):
+            assert await prove(reader, UIDS[1]) is None
+
+    run(go())

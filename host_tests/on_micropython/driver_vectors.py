@@ -63,13 +63,31 @@ STREAMS = (
     ("0000ff02fed533", (0,), ""),
     ("0000ff", (0,), ""),
 )
-# (answer to InListPassiveTarget after its code, UID): the layout of UM0701-02 7.3.5.
+# (answer to InListPassiveTarget after its code, UID, SAK): the layout of UM0701-02 7.3.5.
 TARGETS = (
-    ("00", None),
-    ("010100040804deadbeef", "deadbeef"),
-    ("010100440007" "04a2243b6c5e80", "04a2243b6c5e80"),
-    ("01010044200704a2243b6c5e80" "067577810280", "04a2243b6c5e80"),
-    ("01010084000a" "00112233445566778899", "00112233445566778899"),
+    ("00", None, 0),
+    ("010100040804deadbeef", "deadbeef", 0x08),
+    ("010100440007" "04a2243b6c5e80", "04a2243b6c5e80", 0),
+    ("01010044200704a2243b6c5e80" "067577810280", "04a2243b6c5e80", 0x20),
+    ("01010084000a" "00112233445566778899", "00112233445566778899", 0),
+)
+# The same of InAutoPoll (7.3.13): type, length, then as above; type B and FeliCa as in 7.3.5.
+POLLS = (
+    ("00", None, 0),
+    ("01100901" "00040804deadbeef", "deadbeef", 0x08),
+    ("0120120100442007" "04a2243b6c5e80" "067577810280", "04a2243b6c5e80", 0x20),
+    ("01230f01" "50a1b2c3d4" "00000000007181" "0100", "a1b2c3d4", 0),
+    ("01111301" "1201" "0102030405060708" "00f1000000014300", "0102030405060708", 0),
+)
+BAD_POLLS = (
+    "",
+    "01",
+    "0110",
+    "011009",  # cut short
+    "01110301" "1201",  # FeliCa cut short
+    "01230f01" "51a1b2c3d4" "00000000007181" "0100",  # no ATQB
+    "01040901" "00040804deadbeef",  # Jewel, which was not asked for
+    "03100901" "00040804deadbeef",  # three
 )
 BAD_TARGETS = (
     "",
@@ -147,12 +165,15 @@ def _pn532():
 
 def _targets():
     done = 0
-    for data, uid in TARGETS:
-        done += _same(pn532.parse_target(_hex(data)), uid and _hex(uid), data)
-    for data in BAD_TARGETS:
-        try:
-            got = pn532.parse_target(_hex(data))
-        except pn532.ReaderError:
-            got = "refused"
-        done += _same(got, "refused", data)
+    for parse, good, bad in (
+        (pn532.parse_target, TARGETS, BAD_TARGETS), (pn532.parse_poll, POLLS, BAD_POLLS),
+    ):  # fmt: skip
+        for data, uid, sak in good:
+            done += _same(parse(_hex(data)), uid and (_hex(uid), sak), data)
+        for data in bad:
+            try:
+                got = parse(_hex(data))
+            except pn532.ReaderError:
+                got = "refused"
+            done += _same(got, "refused", data)
     return done

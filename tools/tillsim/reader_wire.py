@@ -1,4 +1,4 @@
-"""A PN532 on its HSU line, with ISO 14443A cards: bytes in, bytes out, no clock.
+"""A PN532 on its HSU line, with cards before it: bytes in, bytes out, no clock.
 
 Written from NXP UM0701-02 Rev. 02 (frames and dialogue 6.2, commands 7.2 and 7.3), apart from the
 driver. Stricter than the chip where a driver might lean on leniency: asleep until a wake-up, and
@@ -7,6 +7,7 @@ deaf to all but SAMConfiguration and GetFirmwareVersion until configured.
 
 import random
 from dataclasses import dataclass
+from typing import Protocol
 
 ACK = bytes.fromhex("0000ff00ff00")
 NACK = bytes.fromhex("0000ffff0000")
@@ -27,16 +28,41 @@ def frame(data: bytes) -> bytes:
     return b"\x00\x00\xff" + head + data + bytes([-sum(data) & 0xFF, 0])
 
 
+class Activated(Protocol):
+    """A card with ISO 14443-4, as card_sim.py has them."""
+
+    ats: bytes
+
+    def shown(self) -> bytes: ...
+    def apdu(self, command: bytes) -> bytes: ...
+    def halt(self) -> None: ...
+    def field_off(self) -> None: ...
+
+
 @dataclass
 class Card:
-    """A card as InListPassiveTarget shows it (7.3.5)."""
+    """A card as InListPassiveTarget and InAutoPoll show it (7.3.5, 7.3.13).
+
+    kind: "A", "B" or "F" (FeliCa); `uid` is B's PUPI, FeliCa's IDm. `chip` takes APDUs."""
 
     uid: bytes
-    sens_res: bytes
-    sel_res: int
+    sens_res: bytes = b""
+    sel_res: int = 0
     ats: bytes = b""
+    kind: str = "A"
+    chip: Activated | None = None
+
+    @property
+    def types(self) -> tuple[int, ...]:
+        """What InAutoPoll looks for when it finds this."""
+        return {"A": (0x00, 0x20 if self.sel_res & 0x20 else 0x10), "B": (0x03, 0x23),
+                "F": (0x01, 0x11)}[self.kind]  # fmt: skip
 
     def target(self) -> bytes:
+        if self.kind == "B":  # ATQB: application data, protocol info; no ATTRIB answer
+            return b"\x50" + self.uid + bytes.fromhex("000000000071 81") + b"\x01\x00"
+        if self.kind == "F":  # POL_RES: length, code, IDm, PMm
+            return b"\x12\x01" + self.uid + bytes.fromhex("00f1000000014300")
         head = self.sens_res + bytes([self.sel_res, len(self.uid)])
         return head + self.uid + self.ats
 
@@ -48,6 +74,9 @@ class ReaderWire:
         self.fault = "none"
         self.log: list[tuple[int, bytes]] = []
         self.card: Card | None = None
+        self.largest = 262  # bytes from a card in one answer (7.3.8)
+        self.pull_after: int | None = None  # bytes between reader and card until it is pulled away
+        self.exchanges = 0
         self.power_cycle()
 
     def power_cycle(self) -> None:
@@ -55,7 +84,12 @@ class ReaderWire:
         self.awake = False
         self.configured = False
         self.max_retries = FOR_EVER
-        self.pending = False
+        self._stop_search()
+        self._selected: Card | None = None
+        self._to_card = b""
+        self._from_card = b""
+        if self.card and self.card.chip:  # the field was off
+            self.card.chip.field_off()
         self._rx = b""
         self._last = b""
 
@@ -71,15 +105,35 @@ class ReaderWire:
             raise ValueError("a UID of 4 bytes does not begin with the cascade tag 88")
         if ats and ats[0] != len(ats):
             raise ValueError("the first byte of an ATS is its length")
-        self.card = Card(bytes(uid), sens_res, (0x20 if ats else 0x08) if sak is None else sak, ats)
-        if not self.pending:
-            return b""
-        self.pending = False
-        return self._say(self._target_list())
+        return self._put(
+            Card(bytes(uid), sens_res, (0x20 if ats else 0x08) if sak is None else sak, ats)
+        )
+
+    def present_chip(self, chip: Activated) -> bytes:
+        """Puts a card that takes APDUs into the field; returns what the reader then says."""
+        chip.field_off()
+        uid = chip.shown()
+        said = self.present(uid, 0x20, chip.ats)
+        assert self.card is not None
+        self.card.chip = chip
+        return said
+
+    def present_other(self, kind: str, uid: bytes) -> bytes:
+        """Puts a card of kind "B" (4 bytes of PUPI) or "F" (8 bytes of IDm) into the field."""
+        return self._put(Card(bytes(uid), kind=kind))
+
+    def _put(self, card: Card) -> bytes:
+        self.remove()
+        self.card = card
+        said = self._found() if self.pending else b""
+        return self._say(said) if said else b""
 
     def remove(self) -> None:
         """Takes the card away."""
+        if self.card and self.card.chip:
+            self.card.chip.field_off()
         self.card = None
+        self.pull_after = None
 
     @staticmethod
     def garbage(n: int, seed: int) -> bytes:
@@ -130,7 +184,7 @@ class ReaderWire:
 
     def _frame(self, body: bytes) -> bytes:
         if body == b"\x00\xff":  # ACK: aborts what is going on (6.2.2)
-            self.pending = False
+            self._stop_search()
             return b""
         if body == b"\xff\x00":  # NACK: once more (6.2.1.4)
             return self._last
@@ -139,7 +193,7 @@ class ReaderWire:
             return b""
         command, args = packet[1], packet[2:]
         # A new command also aborts the one before (6.2.2).
-        self.pending = False
+        self._stop_search()
         self.log.append((command, args))
         if not self.configured and command not in (0x14, 0x02):
             return b""
@@ -164,20 +218,82 @@ class ReaderWire:
                 self.max_retries = args[3]
             return b"\x33"
         if command == 0x4A and len(args) >= 2 and args[0] in (1, 2) and args[1] <= 4:
-            type_a = args[1] == 0
-            if (self.card and type_a) or self.max_retries != FOR_EVER:
-                return self._target_list() if type_a else b"\x4b\x00"
-            # Only type A cards exist here, so a search for another kind never ends.
-            self.pending = type_a
-            return None
+            return self._search(command, {0: (0x00,), 1: (0x01,), 3: (0x03,)}.get(args[1], ()))
+        if command == 0x60 and len(args) >= 3 and args[0] and 1 <= args[1] <= 15:  # InAutoPoll
+            return self._search(command, tuple(args[2:]), args[0] == 0xFF)
+        if command == 0x40 and args:
+            return bytes([0x41]) + self._exchange(args[0], args[1:])
         if command in (0x44, 0x52) and len(args) == 1:  # InDeselect, InRelease
+            if self._selected and self._selected.chip:
+                self._selected.chip.halt()
+            self._selected = None
             return bytes([command + 1, 0])
         return b""
 
-    def _target_list(self) -> bytes:
-        if self.card is None:
-            return b"\x4b\x00"
-        return b"\x4b\x01\x01" + self.card.target()
+    def _search(self, command: int, types: tuple[int, ...], for_ever: bool = True) -> bytes | None:
+        self._wanted = (command, types)
+        self.pending = True
+        if said := self._found():
+            return said
+        if for_ever and self.max_retries == FOR_EVER:
+            return None
+        self._stop_search()
+        return bytes([command + 1, 0])
+
+    def _stop_search(self) -> None:
+        self.pending = False
+        self._wanted = (0, ())
+
+    def _found(self) -> bytes:
+        """The list of targets, if the card in the field is one that is looked for."""
+        command, types = self._wanted
+        card = self.card
+        if card is None or not set(card.types) & set(types):
+            return b""
+        self._stop_search()
+        self._selected = card
+        self._to_card = self._from_card = b""
+        if card.chip:
+            card.chip.halt()
+        if command == 0x4A:
+            return b"\x4b\x01\x01" + card.target()
+        target = b"\x01" + card.target()
+        return bytes([0x61, 1, card.types[1], len(target)]) + target
+
+    def _exchange(self, target: int, data: bytes) -> bytes:
+        """InDataExchange (7.3.8): status and data. The chip itself does blocks and waiting."""
+        card = self._selected
+        if target & 0x3F != 1 or card is None:
+            return b"\x27"  # not in the right context (7.1)
+        if card is not self.card or card.chip is None:
+            return b"\x01"  # time out
+        if self._from_card and not data:
+            return self._next_piece()
+        self._to_card += data
+        if target & 0x40:
+            return b"\x00"
+        command, self._to_card = self._to_card, b""
+        self.exchanges += 1
+        if not self._passes(len(command)):
+            return b"\x01"
+        self._from_card = card.chip.apdu(command)
+        if not self._passes(len(self._from_card)):
+            return b"\x02"  # CRC error
+        return self._next_piece()
+
+    def _passes(self, n: int) -> bool:
+        """Whether `n` bytes pass between reader and card before it is pulled away."""
+        if self.pull_after is None:
+            return True
+        self.pull_after -= n
+        if self.pull_after >= 0:
+            return True
+        self.remove()
+        return False
+
+    def _next_piece(self) -> bytes:
+        piece, self._from_card = self._from_card[: self.largest], self._from_card[self.largest :]
+        return (b"\x40" if self._from_card else b"\x00") + piece
 
     def _say(self, answer: bytes) -> bytes:
         """The answer on the wire, with the reader's fault."""

@@ -1,10 +1,14 @@
-"""PN532 card reader on its high speed UART (HSU): UIDs of ISO 14443A cards.
+"""PN532 card reader: UIDs, and APDUs to ISO 14443-4 cards. On its high speed UART (HSU); for I2C
+and SPI see pn532_bus.py.
 
 Source: NXP UM0701-02, PN532 User Manual, Rev. 02. Frames: 6.2.1; dialogue, abort: 6.2.2; HSU and
 its wake-up: 6.2.3 and 7.2.11; commands: the sections at each constant.
+
+A UID's first byte is the first on the air, with every reader: 04 of NXP leads 7 bytes. Some readers
+show 4 bytes the other way round; lists made with those must be turned, not this.
 """
 
-from evtill.core.errors import ReaderError
+from evtill.core.errors import CardGone, ReaderError
 from evtill.drivers.aio import Receiver, sleep_ms, ticks_add, ticks_diff, ticks_ms
 
 _TO_PN532 = 0xD4  # 6.2.1.1: TFI
@@ -14,6 +18,11 @@ _GET_FIRMWARE_VERSION = 0x02  # 7.2.2; answers IC, version, revision, support
 _SAM_CONFIGURATION = 0x14  # 7.2.10; args: mode, timeout, IRQ
 _RF_CONFIGURATION = 0x32  # 7.3.1; args: item, data
 _IN_LIST_PASSIVE_TARGET = 0x4A  # 7.3.5; args: MaxTg, BrTy
+_IN_DATA_EXCHANGE = 0x40  # 7.3.8; args: Tg (bit 6: more follows), data; answers status, data
+_IN_RELEASE = 0x52  # 7.3.11; args: Tg
+_IN_AUTO_POLL = 0x60  # 7.3.13; args: PollNr, Period, types
+_MORE = 0x40
+_STATUS = 0x3F  # 7.1: bits of the status that are the error code
 
 _ACK = b"\x00\x00\xff\x00\xff\x00"  # 6.2.1.3; from the host it aborts a command (6.2.2)
 # 7.2.11: asleep, it needs a first byte with edges and time before the command; zeros are preamble.
@@ -23,6 +32,8 @@ _NORMAL_MODE = b"\x01\x00\x01"  # 7.2.10: no SAM; no timeout; IRQ pin driven
 # is looked for all the time that the caller waits.
 _RETRY_FOR_EVER = b"\x05\xff\x01\xff"
 _ONE_106A = b"\x01\x00"  # 7.3.5: one target, 106 kbit/s type A
+# 7.3.13: without end, 150 ms for each: type A, type B, FeliCa at 212 and 424 kbit/s.
+_ALL_KINDS = b"\xff\x01\x00\x03\x01\x02"
 _IC_PN532 = 0x32  # 7.2.2
 
 # 6.2.3 has the reader acknowledge within 15 ms; a UART behind USB or a pty adds its own.
@@ -34,6 +45,10 @@ _SETTLE_MS = 2
 _PAUSE_MS = 50
 _BUFFER = 96  # the longest answer asked for: UID of 10 bytes and ATS of 20, with their frame
 _LONGEST = 80
+_PIECE = 240  # of a command to a card: what a normal frame holds (6.2.1.1) and some to spare
+_LONGEST_REPLY = 512  # bytes put together from a card's pieces
+# The longest that a card may take: it asks the reader for time (WTX), which has no end of its own.
+_CARD_MS = 1500
 
 INCOMPLETE = 0
 ACK = 1
@@ -115,7 +130,8 @@ class FrameScanner:
 
 
 def parse_target(data):
-    """UID in the answer to InListPassiveTarget for one 106A target, None when it found none.
+    """(UID, SEL_RES) in the answer to InListPassiveTarget for one 106A target, None when it found
+    none. SEL_RES (SAK) has bit 5 (0x20) set for a card that takes APDUs.
 
     `data` begins after the response code (7.3.5): NbTg, Tg, SENS_RES, SEL_RES, NFCIDLength, NFCID1,
     then ATS for ISO 14443-4 cards. The UID has 4, 7 or 10 bytes (ISO/IEC 14443-3, 6.5.4), first
@@ -131,17 +147,44 @@ def parse_target(data):
     # The first byte of an ATS is its own length (ISO/IEC 14443-4, 5.2.2).
     if n > end and data[end] != n - end:
         raise ReaderError("ATS with a wrong length")
-    return bytes(data[6:end])
+    return bytes(data[6:end]), data[4]
+
+
+def parse_poll(data):
+    """(id, SEL_RES) in the answer to InAutoPoll, None when it found none. SEL_RES is 0 for others
+    than type A. An id is a UID, type B's PUPI (4 bytes, with some cards new each time), or FeliCa's
+    IDm (8 bytes).
+
+    `data` begins after the response code (7.3.13): NbTg, type, length, target data as 7.3.5 has
+    them. Raises ReaderError."""
+    if len(data) == 1 and data[0] == 0:
+        return None
+    if len(data) < 4 or not 1 <= data[0] <= 2 or 3 + data[2] > len(data):
+        raise ReaderError("target list is malformed")
+    kind = data[1] & 0x0F  # 7.3.13: 10, 20 type A; 23 type B; 11, 12 FeliCa
+    target = data[3 : 3 + data[2]]
+    if kind == 0:
+        return parse_target(b"\x01" + bytes(target))
+    if kind == 3 and len(target) >= 13 and target[1] == 0x50:  # Tg, ATQB
+        return bytes(target[2:6]), 0
+    if kind in (1, 2) and len(target) >= 19 and target[1] in (18, 20) and target[2] == 1:  # POL_RES
+        return bytes(target[3:11]), 0
+    raise ReaderError("a card of unknown kind %02x" % data[1])
 
 
 class PN532:
     """A reader that is polled for one card at a time. One task at a time may use it.
 
-    Any ReaderError: call `begin()` again, which finds the reader whatever state it is in."""
+    Any ReaderError: call `begin()` again, which finds the reader whatever state it is in.
 
-    def __init__(self, uart):
-        self._uart = uart
-        self._rx = Receiver(uart, _BUFFER)
+    link: a UART, or one of pn532_bus.py. all_kinds: look for type B and FeliCa too, which takes up
+    to half a second. `sak`: SEL_RES of the card that was read last."""
+
+    def __init__(self, link, all_kinds=False):
+        self._uart = link
+        self._rx = link if hasattr(link, "more") else Receiver(link, _BUFFER)
+        self._all_kinds = all_kinds
+        self.sak = 0
         self._tx = bytearray(16)
         self._tx_view = memoryview(self._tx)
         self._scanner = FrameScanner()
@@ -174,12 +217,58 @@ class PN532:
         """UID of the card in the field, or None when none came within `timeout_ms`.
 
         A card that stays is found again by every call, at once. Raises ReaderError."""
-        answer = await self._command(_IN_LIST_PASSIVE_TARGET, _ONE_106A, timeout_ms, False)
+        command, args = _IN_LIST_PASSIVE_TARGET, _ONE_106A
+        if self._all_kinds:
+            command, args = _IN_AUTO_POLL, _ALL_KINDS
+        answer = await self._command(command, args, timeout_ms, False)
         if answer is None:
-            self._write(_ACK)
-            await sleep_ms(_SETTLE_MS)
+            await self._abort()
             return None
-        return parse_target(answer)
+        found = (parse_poll if self._all_kinds else parse_target)(answer)
+        if found is None:
+            return None
+        self.sak = found[1]
+        return found[0]
+
+    async def exchange(self, apdu):
+        """The R-APDU (bytes) of the ISO 14443-4 card that was read last. What `read_uid` began is
+        over after `release()`. Raises CardGone, ReaderError.
+
+        The chip does RATS, blocks, their repetition, chaining and waiting times by itself."""
+        at = 0
+        while True:
+            piece = apdu[at : at + _PIECE]
+            at += len(piece)
+            target = b"\x41" if at < len(apdu) else b"\x01"
+            answer = await self._to_card(target + piece)
+            if at >= len(apdu):
+                break
+        reply = bytes(answer[1:])
+        while answer[0] & _MORE:
+            answer = await self._to_card(b"\x01")
+            reply += answer[1:]
+            if len(reply) > _LONGEST_REPLY:
+                raise ReaderError("the card's answer has no end")
+        return reply
+
+    async def _to_card(self, args):
+        answer = await self._command(_IN_DATA_EXCHANGE, args, _CARD_MS, False)
+        if answer is None:
+            await self._abort()
+            raise CardGone("the card does not answer")
+        if len(answer) == 0:
+            raise ReaderError("answer without a status")
+        if answer[0] & _STATUS:
+            raise CardGone("the card is gone (%02x)" % (answer[0] & _STATUS))
+        return answer
+
+    async def release(self):
+        """Ends a dialogue with a card: read_uid finds it anew. Raises ReaderError."""
+        await self._command(_IN_RELEASE, b"\x01", _ANSWER_TIMEOUT_MS, True)
+
+    async def _abort(self):
+        self._write(_ACK)
+        await sleep_ms(_SETTLE_MS)
 
     async def _command(self, command, args, timeout_ms, must_answer):
         """Sends one command. Returns its answer after the response code, valid until the next.
@@ -187,7 +276,10 @@ class PN532:
         None after `timeout_ms` unless `must_answer`. Raises ReaderError."""
         try:
             self._rx.clear()
-            frame = self._tx_view[: put_command(self._tx, command, args)]
+            frame = self._tx_view
+            if 9 + len(args) > len(self._tx):
+                frame = memoryview(bytearray(9 + len(args)))
+            frame = frame[: put_command(frame, command, args)]
             self._write(frame)
             if not await self._expect(ACK, 0, _ACK_TIMEOUT_MS):
                 self._write(frame)  # 6.2.3: the host sends it again
