@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from evtill.core import ev2
 from evtill.core.errors import CardError
+from evtill.core.tokens import anonymous
 from tillctl.card_aes import aes
 from tillsim.card_sim import AID, BLANK, SYSTEM, AesCard, Phone
 
@@ -185,7 +186,7 @@ class TestCard:
         card.random_id = True
         for _ in range(3):
             card.field_off()
-            assert ev2.anonymous(card.shown())
+            assert anonymous(card.shown())
             assert proved(card) == UID
 
     def test_of_another_operator_is_refused(self, kind):
@@ -301,7 +302,7 @@ def test_keys_differ_by_card_number_and_system():
      ("04a2243b6c5e80", False), ("08a2243b6c5e80", False), ("deadbeef", False)],
 )  # fmt: skip
 def test_uids_that_name_no_card(uid, is_anonymous):
-    assert ev2.anonymous(h(uid)) is is_anonymous
+    assert anonymous(h(uid)) is is_anonymous
 
 
 def test_simulated_card_takes_new_keys_as_its_data_sheet_says():

@@ -13,6 +13,7 @@ the application's identifier, the operator's system identifier, the number.
 
 from evtill.core.crypto.hashes import cmac, constant_time_equal
 from evtill.core.errors import CardError
+from evtill.core.tokens import anonymous
 
 ISSUER_KEY = 0  # writes the other keys; no charger has its master
 CARD_KEY = 1  # differs from card to card: who knows it is the card
@@ -35,12 +36,6 @@ _CBC = 2
 def apdu(ins, data=b""):
     """A native command wrapped in ISO 7816-4 (9.1.1)."""
     return bytes((0x90, ins, 0, 0)) + (bytes((len(data),)) + data if data else b"") + b"\0"
-
-
-def anonymous(uid):
-    """Whether a UID names no card: drawn anew each time (ISO/IEC 14443-3, 6.5.4: 4 bytes from 08
-    on; a card that hides its UID, and phones), or what phones show that never set one."""
-    return len(uid) == 4 and (uid[0] == 0x08 or uid == b"\x01\x02\x03\x04")
 
 
 def card_key(aes, master, uid, aid, system, number):

@@ -28,6 +28,13 @@ def token_of(key, uid):
     return hmac_sha256(key, uid)[:8]
 
 
+def anonymous(uid):
+    """Whether a UID names no card, so that it must never be looked up: one drawn anew each time
+    (ISO/IEC 14443-3, 6.5.4: 4 bytes from 08 on; phones with Apple's or Google's wallet, and cards
+    that hide their UID), or what some phones show that were never given one."""
+    return len(uid) == 4 and (uid[0] == 0x08 or uid == b"\x01\x02\x03\x04")
+
+
 def encode(entries):
     """The file of `entries`: {token (8 bytes): (group, flags)}. Raises TokenListError."""
     if len(entries) > MAX_TOKENS:
