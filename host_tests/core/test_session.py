@@ -89,7 +89,8 @@ def test_every_event_in_every_state_leads_to_a_state():
     stop only from a running session, or one whose start has just succeeded."""
     seen = set()
     frontier = [INITIAL]
-    details = {"tap": (A, B), "stop": ("Remote",), "fault": ("GroundFault",)}
+    details = {"tap": (A, B), "remote": ((A, {}, None), ("ref-1", {}, None)),
+               "stop": ("Remote",), "fault": ("GroundFault",)}
     while frontier:
         state = frontier.pop()
         if state in seen:

@@ -52,6 +52,11 @@ class Outcome:
     def display(self) -> list[dict[str, Any]]:
         return self._rows("display.jsonl")
 
+    @property
+    def results(self) -> list[tuple[str, str]]:
+        """(status, detail) of each command's result."""
+        return [(row["status"], row["detail"]) for row in self._rows("results.jsonl")]
+
     def shown(self) -> str:
         """Everything that the display has shown, a screen a line."""
         return "\n".join(

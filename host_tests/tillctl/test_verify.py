@@ -68,7 +68,8 @@ def compiled(source):
 
 
 def session(table, rng, seq=42, prev=records.ZEROS, **changes):
-    """A published record of a random session, priced by the charger's own code."""
+    """A published record of a random session, priced by the charger's own code; every third has a
+    ceiling, which some are above."""
     of = Tariff(table)
     start_ms = records.START_S * 1000 + rng.randrange(-40000000, 40000000)
     first_wh = rng.randrange(10**6)
@@ -83,10 +84,13 @@ def session(table, rng, seq=42, prev=records.ZEROS, **changes):
         ms += step_ms
     end_wh = first_wh + nano // 10**9
     pricer.finish(start_ms + ms, end_wh)
+    pricer.ceiling_minor = rng.choice([None, None, rng.randrange(1500)])
+    auth = records.facts()["auth"] | {"ceiling_minor": pricer.ceiling_minor}
     facts = records.facts(
         seq, prev, start_unix_s=start_ms // 1000, end_unix_s=(start_ms + ms) // 1000,
         duration_ms=ms, tariff={"id": of.id, "sha256": of.sha256},
-        meter={"model": "SDM630", "serial": "1", "start_wh": first_wh, "end_wh": end_wh}, **changes,
+        meter={"model": "SDM630", "serial": "1", "start_wh": first_wh, "end_wh": end_wh},
+        auth=auth, **changes,
     )  # fmt: skip
     return records.envelope(SIGNER, records.payload(SIGNER, facts, pricer.bill()))
 

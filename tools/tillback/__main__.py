@@ -10,6 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
+from evtill.core.commands import NAMES
 from evtill.core.errors import ConfigError, EvtillError
 from tillback.store import Store, UsageRecord
 from tillctl.public_key import PublicKey
@@ -62,6 +63,14 @@ def _parser() -> argparse.ArgumentParser:
     records.add_argument("--jsonl", action="store_true",
                          help="{jws, payload, ocmf} a line, instead of a table")  # fmt: skip
 
+    order = command("command", _command, "send a command to a charger, and print its result")
+    order.add_argument("charger", help="its id")
+    order.add_argument("name", metavar="NAME", help=f"one of {NAMES}")
+    order.add_argument("args", nargs="*", metavar="KEY=VALUE",
+                       help="its arguments, such as ceiling_minor=2000")  # fmt: skip
+    order.add_argument("--broker", required=True, metavar="URL",
+                       help="mqtt://user:password@host:port; or @FILE that holds it")  # fmt: skip
+
     receipt = command("receipt", _receipt, "print a session's receipt")
     receipt.add_argument("id", help="the record's id")
     form = receipt.add_mutually_exclusive_group()
@@ -73,11 +82,8 @@ def _parser() -> argparse.ArgumentParser:
 def _serve(arguments: argparse.Namespace) -> int:
     from tillback.ingest import Ingest
 
-    url = arguments.broker
-    if url.startswith("@"):
-        url = _read(Path(url[1:])).strip()
     store = Store(arguments.database)
-    ingest = Ingest(store, url)
+    ingest = Ingest(store, _broker(arguments))
 
     async def serve() -> None:
         stop = asyncio.Event()
@@ -94,33 +100,68 @@ def _serve(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _broker(arguments: argparse.Namespace) -> str:
+    url: str = arguments.broker
+    return _read(Path(url[1:])).strip() if url.startswith("@") else url
+
+
+def _command(arguments: argparse.Namespace) -> int:
+    from tillback import commands
+
+    given: dict[str, int | str] = {}
+    for one in arguments.args:
+        name, equals, value = one.partition("=")
+        if not equals:
+            raise ConfigError(f"{one}: want KEY=VALUE")
+        given[name] = int(value) if value.isascii() and value.isdigit() else value
+    with contextlib.closing(Store(arguments.database)) as store:
+        key = store.command_key(arguments.charger)
+    if key is None:
+        raise ConfigError(f"no command key of {arguments.charger}: register provisioning's .json")
+    result = asyncio.run(
+        commands.send(_broker(arguments), arguments.charger, key, arguments.name, given)
+    )
+    print(f"{result['status']}: {result['detail']}" if result["detail"] else result["status"])
+    return 0 if result["status"] == "accepted" else 1
+
+
 def _register(arguments: argparse.Namespace) -> int:
+    command_text = None
     if arguments.charger.endswith(".json"):
-        charger, key, text = _registration(Path(arguments.charger))
+        charger, key, text, command_text = _registration(Path(arguments.charger))
     elif arguments.key is None or arguments.ack_key is None:
         raise ConfigError("register: want provisioning's .json file, or --key and --ack-key")
     else:
         charger, key = arguments.charger, PublicKey.read(arguments.key)
         text = _read(arguments.ack_key).strip()
-    try:
-        ack_key = bytes.fromhex(text)
-    except ValueError:
-        ack_key = b""
-    if len(ack_key) != 32:
-        raise ConfigError("ack key: want 32 bytes in hex")
+    ack_key = _key("ack key", text)
+    command_key = None if command_text is None else _key("command key", command_text)
     if not 1 <= len(charger) <= 34 or set("/+#") & set(charger):
         raise ConfigError("charger: want 1 to 34 characters without / + #")
     with contextlib.closing(Store(arguments.database)) as store:
-        store.register(charger, key.pem, ack_key, arguments.mqtt_user or charger)
+        store.register(charger, key.pem, ack_key, arguments.mqtt_user or charger, command_key)
     print(f"{charger} registered, record key {key.kid}")
     return 0
 
 
-def _registration(file: Path) -> tuple[str, PublicKey, str]:
-    """(charger, public key, ack key in hex) of the file that provisioning left."""
+def _key(name: str, text: str) -> bytes:
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if len(key) != 32:
+        raise ConfigError(f"{name}: want 32 bytes in hex")
+    return key
+
+
+def _registration(file: Path) -> tuple[str, PublicKey, str, str]:
+    """(charger, public key, ack key, command key in hex) of the file that provisioning left."""
     try:
         found = json.loads(_read(file))
-        return str(found["charger"]), PublicKey(str(found["public_key"])), str(found["ack_key"])
+        return (
+            str(found["charger"]), PublicKey(str(found["public_key"])), str(found["ack_key"]),
+            str(found["command_key"]),
+        )  # fmt: skip
     except (ValueError, KeyError, TypeError):
         raise ConfigError(f"{file}: not a file that `tillctl provision` left") from None
 

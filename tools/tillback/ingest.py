@@ -13,7 +13,8 @@ from evtill.core.errors import ConfigError
 from tillback.intake import Counters, Intake
 from tillback.store import Store
 
-TOPICS = ("evtill/v1/+/usage", "evtill/v1/+/event", "evtill/v1/+/status")
+TOPICS = ("evtill/v1/+/usage", "evtill/v1/+/event", "evtill/v1/+/status",
+          "evtill/v1/+/cmd/result")  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ class Ingest:
         self, store: Store, broker: str, *, client_id: str = "tillback",
         back_off_s: tuple[float, float] = (0.2, 10.0), keepalive_s: int = 30,
     ) -> None:  # fmt: skip
-        self._broker = _parse(broker)
+        self._broker = parse_broker(broker)
         self._client_id = client_id
         self._back_off_s = back_off_s
         self._keepalive_s = keepalive_s
@@ -36,6 +37,7 @@ class Ingest:
         self._task: asyncio.Task[None] | None = None
         self._subscribed = asyncio.Event()
         self._waiting: aiomqtt.client.MessagesIterator | None = None
+        self._client: aiomqtt.Client | None = None
         self._taking = False
         self.acknowledged = 0
 
@@ -67,6 +69,12 @@ class Ingest:
     async def ready(self, timeout_s: float = 15.0) -> None:
         """Returns when the subscriptions stand. Raises TimeoutError."""
         await asyncio.wait_for(self._subscribed.wait(), timeout_s)
+
+    async def publish(self, topic: str, body: bytes) -> None:
+        """Publishes with QoS 1 and returns when the broker has it. Raises MqttError."""
+        if self._client is None:
+            raise aiomqtt.MqttError("not connected")
+        await self._client.publish(topic, body, qos=1)
 
     async def stop(self) -> None:
         """Ends after the message in hand; the broker keeps what comes meanwhile."""
@@ -102,12 +110,13 @@ class Ingest:
         async with client:
             try:
                 self._waiting = client.messages
+                self._client = client
                 await client.subscribe([(topic, 1) for topic in TOPICS])
                 self._subscribed.set()
                 async for message in client.messages:
                     await self._whole(self._take(client, message))
             finally:
-                self._waiting = None
+                self._waiting = self._client = None
 
     async def _whole(self, taking: Coroutine[None, None, None]) -> None:
         """Sees a message through even when stop() comes in between."""
@@ -140,7 +149,7 @@ class Ingest:
             self._taking = False
 
 
-def _parse(url: str) -> tuple[str, int, str | None, str | None]:
+def parse_broker(url: str) -> tuple[str, int, str | None, str | None]:
     """(host, port, user, password) of an mqtt:// URL. Raises ConfigError."""
     try:
         parts = urlsplit(url)

@@ -53,9 +53,9 @@ class Intake:
         """Stores `body` of `evtill/v1/<charger>/<kind>` and returns its acknowledgement, if any."""
         self.counters.received += 1
         levels = topic.split("/")
-        if len(levels) != 4 or levels[:2] != ["evtill", "v1"]:
+        if len(levels) < 4 or levels[:2] != ["evtill", "v1"]:
             return None
-        charger, kind = levels[2:]
+        charger, kind = levels[2], "/".join(levels[3:])
         registered = self._registered(charger)
         if registered is None:
             self._store.alarm(charger[:64], "unknown_charger", f"publishes on {kind[:32]}")
@@ -69,6 +69,8 @@ class Intake:
             return self._event(registered[0], topic, body)
         if kind == "status":
             self._status(charger, body)
+        if kind == "cmd/result":
+            self._result(charger, body)
         return None
 
     def _registered(self, charger: str) -> tuple[Charger, PublicKey] | None:
@@ -132,6 +134,19 @@ class Intake:
             return  # a last will is as old as the link that it ends: a newer boot may be known
         if isinstance(nonce, str) and len(nonce) <= 64 and nonce.isprintable():
             self._store.add_boot(charger, boot, nonce)
+
+    def _result(self, charger: str, body: bytes) -> None:
+        """A command's result: kept for whoever sent it."""
+        try:
+            found = json.loads(body)
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict) or found.get("status") not in ("accepted", "rejected"):
+            self._store.alarm(charger, "result_malformed", hashlib.sha256(body).hexdigest())
+            return
+        command, detail = found.get("id"), found.get("detail")
+        if isinstance(detail, str) and (command is None or isinstance(command, str)):
+            self._store.add_result(charger, command, found["status"], detail[:1024])
 
     def _refuse(
         self, charger: Charger, topic: str, body: bytes, sha256: str, claimed: str | None,

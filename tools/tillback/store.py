@@ -103,6 +103,26 @@ class Refused(Base):
     received_at: Mapped[str]
 
 
+class CommandKey(Base):
+    """The key under which a charger takes commands."""
+
+    __tablename__ = "command_keys"
+    charger: Mapped[str] = mapped_column(ForeignKey("chargers.id"), primary_key=True)
+    key: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class CommandResult(Base):
+    """What a charger answered to a command; `command` is None where it could not read its id."""
+
+    __tablename__ = "command_results"
+    row: Mapped[int] = mapped_column(primary_key=True)
+    charger: Mapped[str] = mapped_column(ForeignKey("chargers.id"))
+    command: Mapped[str | None]
+    status: Mapped[str]
+    detail: Mapped[str]
+    received_at: Mapped[str]
+
+
 class Alarm(Base):
     """Something that a person has to look at; each is raised once."""
 
@@ -115,7 +135,7 @@ class Alarm(Base):
     raised_at: Mapped[str]
 
 
-_APPEND_ONLY = (UsageRecord, Event, Status, Boot, Refused, Alarm)
+_APPEND_ONLY = (UsageRecord, Event, Status, Boot, Refused, CommandKey, CommandResult, Alarm)
 
 
 class Store:
@@ -140,8 +160,9 @@ class Store:
         self._engine.dispose()
 
     def register(
-        self, charger: str, public_key_pem: str, ack_key: bytes, mqtt_user: str | None = None
-    ) -> None:
+        self, charger: str, public_key_pem: str, ack_key: bytes, mqtt_user: str | None = None,
+        command_key: bytes | None = None,
+    ) -> None:  # fmt: skip
         """Registers a charger; a second time only with the same keys. Raises StoreError."""
         with self._session.begin() as session:
             known = session.get(Charger, charger)
@@ -154,11 +175,30 @@ class Store:
                 )  # fmt: skip
             elif (known.public_key_pem, known.ack_key) != (public_key_pem, ack_key):
                 raise StoreError(f"{charger} is registered already, with other keys")
+            if command_key is not None:
+                session.flush()  # the charger's row comes first
+                given = session.get(CommandKey, charger)
+                if given is None:
+                    session.add(CommandKey(charger=charger, key=command_key))
+                elif given.key != command_key:
+                    raise StoreError(f"{charger} is registered already, with another command key")
 
     def charger(self, charger: str) -> Charger | None:
         """The registration of `charger`."""
         with self._session() as session:
             return session.get(Charger, charger)
+
+    def command_key(self, charger: str) -> bytes | None:
+        """The key under which `charger` takes commands, where it is known."""
+        with self._session() as session:
+            found = session.get(CommandKey, charger)
+            return found.key if found else None
+
+    def nonce(self, charger: str) -> str | None:
+        """The nonce of the charger's latest boot that is known: commands to it name it."""
+        newest = select(Boot.nonce).where(Boot.charger == charger).order_by(Boot.row.desc())
+        with self._session() as session:
+            return session.scalars(newest.limit(1)).first()
 
     def chargers(self) -> list[Charger]:
         """Every registration, by id."""
@@ -215,6 +255,16 @@ class Store:
         except IntegrityError:
             return self.add_event(charger, found, sha256, payload)
         return STORED
+
+    def add_result(self, charger: str, command: str | None, status: str, detail: str) -> None:
+        """Keeps a command's result."""
+        with self._session.begin() as session:
+            session.add(
+                CommandResult(
+                    charger=charger, command=command, status=status, detail=detail,
+                    received_at=now(),
+                )
+            )  # fmt: skip
 
     def add_status(self, charger: str, payload: bytes) -> bool:
         """Keeps a status unless it equals the charger's last one."""
@@ -295,6 +345,10 @@ class Store:
     def statuses(self, charger: str | None = None) -> list[Status]:
         """Statuses in the order of their arrival."""
         return self._rows(Status, charger)
+
+    def results(self, charger: str | None = None) -> list[CommandResult]:
+        """The results of commands, in the order of arrival."""
+        return self._rows(CommandResult, charger)
 
     def alarms(self, charger: str | None = None) -> list[Alarm]:
         """Alarms in the order in which they were raised."""

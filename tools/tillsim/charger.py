@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tillback import commands
 from tillback.ingest import Ingest
 from tillback.store import Store
 from tillsim.board import VirtualBoard
@@ -127,6 +128,10 @@ class TimeServer:
         self._socket.close()
 
 
+class BackendDown(Exception):
+    """A step wants something of a backend that another step has stopped."""
+
+
 class Backend:
     """tillback's ingester, in a thread of its own, so that steps can stop and start it."""
 
@@ -163,6 +168,12 @@ class Backend:
             self._wait(self._ingest.stop())
             self._ingest = None
 
+    def publish(self, topic: str, body: bytes) -> None:
+        """Returns when the broker has it. Raises BackendDown."""
+        if self._ingest is None:
+            raise BackendDown("the backend is stopped: it sends no command")
+        self._wait(self._ingest.publish(topic, body))
+
     def close(self) -> None:
         self.stop()
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -178,6 +189,8 @@ class VirtualCharger:
     def __init__(self, charger: str, folder: Path, image: Path, *, start_ms: int | None,
                  mqtt_password: str, real_time: bool = False, bits: int = 64,
                  heap: str = "") -> None:  # fmt: skip
+        self.charger = charger
+        self._command: bytes | None = None  # the last one sent
         self.wall_base_ms = start_ms
         self.display: list[dict[str, Any]] = []
         self.on_display: Callable[[dict[str, Any]], None] = lambda shown: None
@@ -312,6 +325,29 @@ class VirtualCharger:
             self.wall_base_ms = set - self.kernel.now_ms
         elif step is not None and self.wall_base_ms is not None:
             self.wall_base_ms += round(step * 1000)
+
+    def _do_command(
+        self, name: str, args: dict[str, Any] | None = None, sign: str = "well"
+    ) -> None:
+        """The command goes to the charger's topic; `sign` is one of SPOILT, or "well"."""
+        key = self.store.command_key(self.charger) or b""
+        said = self.store.nonce(self.charger) or ""
+        charger, now_s = self.charger, (self.network_ms() or 0) // 1000
+        if sign == "replayed" and self._command:
+            body = self._command
+        else:
+            if sign == "wrong_key":
+                key = bytes(32)
+            elif sign == "wrong_nonce":
+                said = "0" * 16
+            elif sign == "expired":
+                now_s -= commands.LIFE_S
+            elif sign == "other_charger":
+                charger += "9"
+            _, body = commands.sign(charger, key, said, name, args or {}, now_s=now_s)
+            self._command = body
+        self.tap.expect(b"/cmd")
+        self.backend.publish(f"evtill/v1/{self.charger}/cmd", body)
 
     def _do_end(self) -> None:
         self.kernel.stop()

@@ -43,13 +43,21 @@ class MqttTap:
         self._splitters: dict[int, tuple[_Splitter, _Splitter]] = {}
         self._broker_owes: list[tuple[int, int]] = []  # (packet type, packet id or 0)
         self._backend_owes = 0
+        self._expected: list[bytes] = []  # ends of topics
 
     def owed(self) -> bool:
-        return bool(self._broker_owes) or (self.backend_up and self._backend_owes > 0)
+        broker_owes = self._broker_owes or self._expected
+        return bool(broker_owes) or (self.backend_up and self._backend_owes > 0)
+
+    def expect(self, topic: bytes) -> None:
+        """A message on a topic with this end is on its way down, if there is a link."""
+        if self._splitters:
+            self._expected.append(topic)
 
     def forgive(self) -> None:
         """Waits for none of what is owed now any more."""
         self._broker_owes.clear()
+        self._expected.clear()
         self._backend_owes = 0
 
     def connected(self, link: int) -> None:
@@ -79,6 +87,8 @@ class MqttTap:
             kind = first >> 4
             if kind == PUBLISH:
                 topic_end = 2 + int.from_bytes(body[:2], "big")
+                if self._expected and body[2:topic_end].endswith(self._expected[0]):
+                    self._expected.pop(0)
                 if body[2:topic_end].endswith(b"/ack"):
                     self._backend_owes = max(0, self._backend_owes - 1)
                 continue

@@ -113,6 +113,7 @@ class Play:
         charger.store.register(
             CHARGER, self.registration["public_key"],
             bytes.fromhex(self.registration["ack_key"]), CHARGER,
+            bytes.fromhex(self.registration["command_key"]),
         )  # fmt: skip
 
     def run(self, until: Callable[[], bool] = lambda: False) -> None:
@@ -164,6 +165,10 @@ class Play:
         out.mkdir(parents=True, exist_ok=True)
         _jsonl(out / "records.jsonl", self.records())
         _jsonl(out / "events.jsonl", self.events())
+        _jsonl(out / "results.jsonl", [
+            {"id": row.command, "status": row.status, "detail": row.detail}
+            for row in self.charger.store.results()
+        ])  # fmt: skip
         _jsonl(out / "display.jsonl", self.charger.display)
         (out / "charger.pub.pem").write_text(self.registration["public_key"])
         (out / "truth.json").write_text(json.dumps(self.charger.truth(), indent=1) + "\n")

@@ -11,6 +11,8 @@ from typing import Any
 
 from tillsim.board import FLASH_STATES, HOWS
 
+# Commands that no charger may obey.
+SPOILT = ("wrong_key", "wrong_nonce", "expired", "other_charger", "replayed")
 METER_FAULTS = ("silent", "wrong_crc", "exception", "foreign_reply", "none")
 # A check gives the value to use, None for a wrong one; the text says what it must be.
 Check = tuple[Callable[[Any], Any], str]
@@ -102,6 +104,10 @@ class Keys:
         return self.must | self.one_of | self.may
 
 
+def _arguments(value: Any) -> dict | None:
+    return value if isinstance(value, dict) else None
+
+
 _KW = (_kw, "a power from 0 to 1000 kW")
 _UID = (_uid, "4, 7 or 10 bytes in hex")
 _STATE = _one_of("stop", "start")
@@ -132,6 +138,13 @@ STEPS: dict[str, Keys] = {
     "flash": Keys({"state": _one_of(*FLASH_STATES)}),
     "meter": Keys({"fault": _one_of(*METER_FAULTS)}),
     "clock": Keys(one_of={"set": _TIME, "step": (_seconds, "a number of seconds")}),
+    "command": Keys(
+        {"name": (lambda v: v if isinstance(v, str) else None, "a command's name")},
+        may={
+            "args": (_arguments, "a table of arguments"),
+            "sign": _one_of("well", *SPOILT),
+        },
+    ),
     "end": Keys(),
 }
 _TOP = ("start", "timezone", "tariff", "tokens", "config", "step")

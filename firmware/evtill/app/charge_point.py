@@ -25,6 +25,7 @@ _NO_CARD_MS = 30000  # the reader itself waits for a card for so long
 _ON_EDGE_MS = 500  # a reading so late still counts as taken where the price changes
 _RETRY_MS = 5000  # between attempts at what flash or the meter refuses
 _CONTACT_MS = 100  # contacts have moved by then
+_REBOOT_MS = 3000
 _QUEUE = 16
 
 
@@ -60,15 +61,18 @@ class ChargePoint:
         self._plug_deadline_ms = None
         self._checkpoint_ms = 0
         self._journal_failed = False
+        self._reboot_ms = None
         self._retry_ms = 0  # when to try again what flash or the meter refused
+        self._claim = None  # (auth as in the record, limits, auth_method) of who is authorised
         self._ended = None  # (reason, monotonic ms) of a session without its final reading yet
         self._continues = config["meter_loss"] == "continue"
         self._loss_ms = config["meter_loss_s"] * 1000
         self._idle_lines = None
         self._idle_until_ms = 0
         self._effects = {
-            "authorise": self._authorise, "ask_plug": self._ask_plug, "start": self._start,
-            "stop": self._stop, "say_refused": self._say_refused,
+            "authorise": self._authorise, "claim": self._take_claim, "ask_plug": self._ask_plug,
+            "start": self._start, "stop": self._stop,
+            "say_refused": self._say_refused,
             "say_cancelled": self._say_cancelled, "say_in_use": self._say_in_use,
             "say_finished": self._say_finished, "say_fault": self._say_fault,
             "say_available": self._say_available, "say_unavailable": self._say_unavailable,
@@ -81,6 +85,22 @@ class ChargePoint:
         if len(self._queue) < _QUEUE:
             self._queue.append((event, detail))
             self._wake.set()
+
+    def remote_start(self, auth, limits):
+        """Starts a session that the backend has authorised: `auth` as in the record, limits as
+        Till.start() takes them. Returns why not, None when it is on its way."""
+        why = self._recovery.why or self._till.why_not()
+        if why is None and self.state[0] != "available":
+            why = self.state[0]
+        if why is None:
+            # Whose card may stop it: nobody's has a ref for its token.
+            token = binascii.unhexlify(auth["token"]) if auth["token"] else auth["ref"]
+            self.post("remote", (token, auth, limits))
+        return why
+
+    def reboot_soon(self):
+        """Once what is to be said of it had time to go out."""
+        self._reboot_ms = self._clock.now_ms() + _REBOOT_MS
 
     async def run_session(self):
         """Task: takes the events one by one and carries out what follows.
@@ -118,6 +138,8 @@ class ChargePoint:
         pct = self._till.filling()
         if pct:
             self._report("journal_filling", "%d %%" % pct)
+        if self._reboot_ms is not None and now_ms >= self._reboot_ms and not self._till.session:
+            self._reset()
         if name == "authorised" and self._plug_deadline_ms is not None:
             if now_ms >= self._plug_deadline_ms:
                 self._plug_deadline_ms = None
@@ -127,7 +149,10 @@ class ChargePoint:
                 self._retry_ms = now_ms + _RETRY_MS
                 await self._retry(name)
         elif name in states.RUNNING:
-            if not self._continues and now_ms - self._read_at_ms > self._loss_ms:
+            limit = self._till.limit()
+            if limit:
+                await self._handle("stop", limit)
+            elif not self._continues and now_ms - self._read_at_ms > self._loss_ms:
                 await self._handle("stop", "MeterFault")
             elif now_ms - self._checkpoint_ms >= self._config["checkpoint_s"] * 1000:
                 self._checkpoint_ms = now_ms
@@ -185,7 +210,7 @@ class ChargePoint:
             tap = taps.update(uid, self._clock.now_ms())
             # The reader's checksum is an 8-bit sum: a UID counts when it was read twice alike.
             if tap and await self._reader.read_uid(_CARD_MS) == tap:
-                self.post("tap", tap)
+                self.post("tap", token_of(self._token_key, tap))
             if taps.held:
                 await asyncio.sleep_ms(_CARD_MS)
             else:
@@ -305,9 +330,8 @@ class ChargePoint:
 
     # -- effects of core.session --------------------------------------------------------------
 
-    async def _authorise(self, uid):
+    async def _authorise(self, token):
         self._show(screens.checking())
-        token = token_of(self._token_key, uid)
         try:
             found = self._tokens.find(token) if self._tokens else None
         except OSError as e:
@@ -319,13 +343,19 @@ class ChargePoint:
         if found[1] & BLOCKED:
             self._report("token_blocked", _hex(token))
             return "refused", "card is blocked"
+        auth = {"method": "rfid", "token": _hex(token), "assurance": "uid", "ref": None,
+                "ceiling_minor": None}  # fmt: skip
+        self._claim = (auth, (None, None), "WHITELIST")
         return "accepted", None
+
+    async def _take_claim(self, claim):
+        self._claim = claim[1:] + ("COMMAND",)
 
     async def _ask_plug(self, _):
         self._plug_deadline_ms = self._clock.now_ms() + self._config["plug_timeout_s"] * 1000
         self._show(screens.plug_in(), self._config["plug_timeout_s"])
 
-    async def _start(self, uid):
+    async def _start(self, _):
         """Commit, check, then act: reading, durable start, contactor."""
         self._plug_deadline_ms = None
         self._message_until_ms = 0
@@ -336,9 +366,8 @@ class ChargePoint:
         try:
             reading = await self.read_patiently()
             serial = await self._serial()
-            auth = {"method": "rfid", "token": _hex(token_of(self._token_key, uid)),
-                    "assurance": "uid", "ref": None, "ceiling_minor": None}  # fmt: skip
-            doubt = self._till.start(auth, serial, reading[0])
+            auth, limits, how = self._claim
+            doubt = self._till.start(auth, serial, reading[0], limits, how)
         except (ModbusError, MeterError) as e:
             return self._start_refused(SILENT, str(e))
         except JournalFull:

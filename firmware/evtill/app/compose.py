@@ -1,6 +1,7 @@
 """Puts the firmware together from the board's parts, and runs it."""
 
 import asyncio
+import binascii
 import gc
 import json
 import os
@@ -149,6 +150,7 @@ class App:
 
     def _make_tasks(self):
         from evtill.app.charge_point import ChargePoint
+        from evtill.app.commands import Commands
         from evtill.app.supervisor import Supervisor
         from evtill.app.uplink import Uplink
         hw = self.hw
@@ -161,6 +163,10 @@ class App:
         self.charge_point = point = ChargePoint(
             self.config, parts, self.till, self.tokens, self.clock, report, supervisor.beat
         )
+        self.nonce = binascii.hexlify(os.urandom(8)).decode()
+        self.commands = Commands(
+            self, binascii.unhexlify(self.config["command_key"]), self.nonce
+        )  # fmt: skip
         self.uplink = Uplink(self, hw.network_up)
         supervisor.add("session", point.run_session, 30000)
         supervisor.add("reader", point.run_reader, 60000)

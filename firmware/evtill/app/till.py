@@ -107,10 +107,11 @@ class Till:
         pricer.sample(pricer.start_ms, 0, True)
         return pricer.ahead(1, 1)
 
-    def start(self, auth, meter_serial, register_wh, limits=(None, None)):
+    def start(self, auth, meter_serial, register_wh, limits=(None, None), how="WHITELIST"):
         """Makes the start durable. auth: {method, token, assurance, ref, ceiling_minor} as in the
-        record. limits: at most so many Wh, so many ms. Raises JournalError, TariffError: then there
-        is no session. Returns the name of the event that the meter's register is, or None."""
+        record. limits: at most so many Wh, so many ms. how: the record's auth_method. Raises
+        JournalError, TariffError: then there is no session. Returns the name of the event that the
+        meter's register is, or None."""
         now_ms = self._clock.now_ms()
         unix_ms = self._clock.unix_ms(now_ms)
         if self._journal.boots() < self._boot:  # there was no room for it at boot
@@ -124,7 +125,7 @@ class Till:
             "seq": seq, "prev": prev, "pg": pagination, "auth": auth, "serial": meter_serial,
             "wh": register_wh, "mono": now_ms, "unix_ms": now_ms if unix_ms is None else unix_ms,
             "clock": self._clock.trust(), "boot": self._boot, "tariff": self.tariff.sha256,
-            "flags": flags, "limits": limits,
+            "flags": flags, "limits": limits, "how": how,
         }  # fmt: skip
         pricer = Pricer(self.tariff, start["unix_ms"], register_wh)
         pricer.sample(start["unix_ms"], register_wh, True)
@@ -178,7 +179,7 @@ class Till:
         """The stop reason of the limit that the session might break before it is looked at again,
         or None."""
         s = self.session
-        ahead_ms = self._config["meter_period_ms"] + _STOP_MS
+        ahead_ms = self._clock.now_ms() - s.at_ms + self._config["meter_period_ms"] + _STOP_MS
         ahead_wh = self._config["max_power_w"] * ahead_ms // 3600000 + 1
         wh, ms = s.start["limits"]
         if s.pricer.ceiling_minor is not None:
@@ -271,7 +272,8 @@ class Till:
             "charger": self._config["charger_id"], "firmware": FIRMWARE, "boot": start["boot"],
             "start_unix_s": pricer.start_ms // 1000, "end_unix_s": stop["end_ms"] // 1000,
             "clock_start": _start_letter(start, stop), "clock_end": stop["clock"],
-            "duration_ms": stop["duration"], "auth_method": "WHITELIST", "auth": start["auth"],
+            "duration_ms": stop["duration"],
+            "auth_method": start.get("how", "WHITELIST"), "auth": start["auth"],
             "meter": {"model": self._config["meter_model"], "serial": start["serial"],
                       "start_wh": start["wh"], "end_wh": stop["wh"]},
             "tariff": {"id": pricer.tariff.id, "sha256": start["tariff"]},

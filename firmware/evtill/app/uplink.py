@@ -6,7 +6,6 @@ does. An acknowledgement counts only under the charger's own acknowledgement key
 import asyncio
 import binascii
 import json
-import os
 
 from evtill.app.clock import STEP_MS
 from evtill.app.till import FIRMWARE
@@ -31,14 +30,15 @@ class Uplink:
         config = self._config = app.config
         self._network_up = network_up
         self._ack_key = binascii.unhexlify(config["ack_key"])
-        self._nonce = binascii.hexlify(os.urandom(8)).decode()
+        self._nonce = app.nonce
         charger = config["charger_id"]
         base = self._base = "evtill/v1/%s/" % charger
         self._worker = Worker()
         link = self._link = MqttLink(
             self._worker, charger, config["broker_host"], config["broker_port"], charger,
             config["mqtt_password"], config["keepalive_s"],
-            subscriptions=(base + "usage/ack", base + "event/ack"), rx_bytes=1024, tx_bytes=1024,
+            subscriptions=[base + name for name in ("usage/ack", "event/ack", "cmd")],
+            rx_bytes=1024, tx_bytes=1024,
         )  # fmt: skip
         link.set_last_will(base + "status", self._will(), True, 1)
         link.on_message = self._on_message
@@ -212,6 +212,11 @@ class Uplink:
 
     def _on_message(self, topic, payload):
         topic = topic.decode()
+        if topic == self._base + "cmd":
+            # Should the result not go out, the sender asks again under another id.
+            self._publish("cmd/result", self._app.commands.handle(payload), 1)
+            self._wake.set()
+            return
         try:
             said = json.loads(jws.hs256_verify(payload, jws.ACK, self._ack_key))
             if not isinstance(said, dict) or said.get("charger") != self._config["charger_id"]:

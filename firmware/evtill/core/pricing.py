@@ -155,6 +155,8 @@ class Pricer:
         """What it would cost incl. VAT in minor units, whatever the ceiling, `ms` and so many steps
         of the register after the last sample, if prices stay as they are."""
         self._settle(self._t * _NS, self._e * self._unit)
+        if self._edge_t == _PAST:
+            self._look()
         ceiling_minor = self.ceiling_minor
         period = self.periods[self._period]
         self.ceiling_minor = None

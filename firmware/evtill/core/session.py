@@ -8,6 +8,7 @@ A state is a tuple (name, token, plugged, ended):
 
 Events and what `detail` is:
   tap          a card's token             plugged, unplugged   (none)
+  remote       (token, auth, limits) of a start command
   accepted     (none)                     refused              why, as the driver reads it
   started      (none)                     start_failed         why, as the driver reads it
   idle, active (none): what the meter says the car draws
@@ -24,8 +25,8 @@ back with an event of their own (accepted | refused, started | start_failed, clo
 # Text, for `.split()`: a tuple of names costs a board more.
 STATES = "available authorising authorised charging suspended finishing faulted unavailable"
 EVENTS = (
-    "tap plugged unplugged accepted refused started start_failed idle active stop closed expired "
-    "fault cleared disable enable"
+    "tap remote plugged unplugged accepted refused started start_failed idle active stop closed "
+    "expired fault cleared disable enable"
 )
 
 INITIAL = ("available", None, False, None)
@@ -53,6 +54,11 @@ def _to(name, state, *effects, token=None, ended=None):
 
 def _tap_available(state, token):
     return _to("authorising", state, ("authorise", token), token=token)
+
+
+def _remote(state, claim):
+    effect = ("start", claim[0]) if state[2] else ("ask_plug", None)
+    return _to("authorised", state, ("claim", claim), effect, token=claim[0])
 
 
 def _accepted(state, _):
@@ -124,6 +130,7 @@ def _disable(state, _):
 
 _TABLE = {
     ("available", "tap"): _tap_available,
+    ("available", "remote"): _remote,
     ("available", "fault"): _fault,
     ("available", "disable"): _disable,
     ("authorising", "accepted"): _accepted,

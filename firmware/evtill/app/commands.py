@@ -1,0 +1,157 @@
+"""Carries out the backend's commands; which of them are obeyed says core.commands."""
+
+import gc
+import json
+
+from evtill.core import session as states
+from evtill.core.commands import Gate
+from evtill.core.errors import CommandError, JournalError, TariffError
+
+_METHODS = ("app", "card", "wallet", "prepaid", "terminal")
+_HEX = "0123456789abcdef"
+_MOST = (1 << 53) - 1
+
+
+class Commands:
+    """app: compose.App; key: the command key (bytes); nonce: this boot's."""
+
+    def __init__(self, app, key, nonce):
+        self._app = app
+        self._gate = Gate(app.config["charger_id"], key, nonce)
+
+    def handle(self, message):
+        """Carries a command out. Returns the result to publish, as JSON text."""
+        app = self._app
+        clock = app.clock
+        name = "unreadable"
+        try:
+            unix_s = None if clock.trust() == "U" else clock.unix_ms() // 1000
+            command_id, name, args = self._gate.admit(message, unix_s)
+            detail = self._carry_out(name, args) or ""
+            status = "accepted"
+            app.events.report("command_done", "%s %s" % (name, command_id))
+        except CommandError as e:
+            detail, command_id = e.args if len(e.args) == 2 else (e.args[0], command_id)
+            status = "rejected"
+            app.events.report("command_refused", "%s: %s" % (name, detail))
+        return json.dumps({"id": command_id, "status": status, "detail": detail})
+
+    def _carry_out(self, name, args):
+        job = {
+            "start": self._start, "raise_ceiling": self._raise_ceiling, "stop": self._stop,
+            "set_time": self._set_time, "diagnostics": self._diagnostics, "reboot": self._reboot,
+        }.get(name)  # fmt: skip
+        if job is None:
+            raise CommandError("%s is not supported" % name)
+        return job(args)
+
+    def _start(self, args):
+        """args: ref, method; may be: token (keyed hash in hex: that card may stop it),
+        ceiling_minor (incl. VAT), ceiling_wh, ceiling_s."""
+        _check(args, {"ref": _is_ref, "method": lambda v: v in _METHODS},
+               {"token": _is_token, "ceiling_minor": _is_amount, "ceiling_wh": _is_amount,
+                "ceiling_s": _is_amount})  # fmt: skip
+        ceiling_minor = args.get("ceiling_minor")
+        self._enough(ceiling_minor)
+        method = args["method"]
+        auth = {
+            "method": method, "token": args.get("token"), "ref": args["ref"],
+            "assurance": "app" if method in ("app", "prepaid") else "card",
+            "ceiling_minor": ceiling_minor,
+        }  # fmt: skip
+        seconds = args.get("ceiling_s")
+        limits = (args.get("ceiling_wh"), None if seconds is None else seconds * 1000)
+        why = self._app.charge_point.remote_start(auth, limits)
+        if why:
+            raise CommandError(why)
+
+    def _enough(self, ceiling_minor):
+        till = self._app.till
+        if ceiling_minor is None:
+            return
+        try:
+            till.pick_tariff()
+            least_minor = till.least_minor() if till.tariff else 0
+        except TariffError as e:
+            raise CommandError(str(e))
+        if ceiling_minor < least_minor:
+            raise CommandError("ceiling is below the least session's %d" % least_minor)
+
+    def _raise_ceiling(self, args):
+        """args: ref, as the session was started with; ceiling_minor."""
+        _check(args, {"ref": _is_ref, "ceiling_minor": _is_amount}, {})
+        session = self._app.till.session
+        auth = session.start["auth"] if session else {"ref": None}
+        if auth["ref"] != args["ref"] or session.stop is not None:
+            raise CommandError("no session with this ref")
+        if auth["ceiling_minor"] is None or args["ceiling_minor"] <= auth["ceiling_minor"]:
+            raise CommandError("the ceiling can only be raised")
+        try:
+            self._app.till.raise_ceiling(args["ceiling_minor"])
+        except JournalError as e:
+            raise CommandError(str(e))
+
+    def _stop(self, args):
+        """args: may be: ref; else whatever session there is."""
+        _check(args, {}, {"ref": _is_ref})
+        point = self._app.charge_point
+        session = self._app.till.session
+        if point.state[0] not in states.RUNNING + ("authorised",):
+            raise CommandError("no session")
+        if "ref" in args and (session is None or session.start["auth"]["ref"] != args["ref"]):
+            raise CommandError("no session with this ref")
+        point.post("stop", "Remote")
+
+    def _set_time(self, args):
+        """args: unix_ms."""
+        _check(args, {"unix_ms": _is_amount}, {})
+        moved_ms = self._app.clock.synchronise(args["unix_ms"])
+        if moved_ms is None:
+            raise CommandError("that is no time of today")
+        self._app.events.report("clock_set", "command, by %d ms" % moved_ms)
+
+    def _diagnostics(self, args):
+        _check(args, {}, {})
+        app = self._app
+        gc.collect()
+        return "up %d s, heap %d used %d free, %d records and %d events wait, %s" % (
+            app.clock.now_ms() // 1000, gc.mem_alloc(), gc.mem_free(), app.outbox.waiting(),
+            app.events.ring.waiting(), app.charge_point.state[0],
+        )  # fmt: skip
+
+    def _reboot(self, args):
+        """Refused while anybody charges."""
+        _check(args, {}, {})
+        if self._app.till.session:
+            raise CommandError("a session is running")
+        self._app.charge_point.reboot_soon()
+
+
+def _check(args, must, may):
+    """Raises CommandError unless `args` has the keys of `must`, may have those of `may`, no other,
+    and each passes its test."""
+    for key in must:
+        if key not in args:
+            raise CommandError("%s is missing" % key)
+    for key in args:
+        test = must.get(key) or may.get(key)
+        if test is None:
+            raise CommandError("unknown argument %s" % key[:32])
+        if not test(args[key]):
+            raise CommandError("%s is out of range" % key)
+
+
+def _is_ref(value):
+    """Text that may stand in a record and an OCMF string: 1 to 64 printable ASCII characters."""
+    return (
+        isinstance(value, str) and 1 <= len(value) <= 64
+        and all([" " < c <= "~" and c not in '|"\\' for c in value])
+    )  # fmt: skip
+
+
+def _is_token(value):
+    return isinstance(value, str) and len(value) == 16 and all([c in _HEX for c in value])
+
+
+def _is_amount(value):
+    return type(value) is int and 0 <= value <= _MOST
