@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pyocmf import OCMF
+
 from tillctl.__main__ import main as tillctl
+from tillctl.public_key import PublicKey
 from tillsim import play, scenario
 
 CARD = "04A2243B6C5E80"
@@ -67,6 +70,11 @@ class Outcome:
     def truth(self) -> dict[str, Any]:
         return json.loads((self.folder / "truth.json").read_text())
 
+    @property
+    def spki(self) -> str:
+        """The charger's public key as strangers' verifiers want it."""
+        return PublicKey.read(self.folder / "charger.pub.pem").spki.hex()
+
     def verify(self) -> int:
         """Exit code of `tillctl verify` over all records, with the tariff."""
         files = []
@@ -100,7 +108,8 @@ def run(tmp_path: Path, text: str, **options: Any) -> Outcome:
 
 
 def check(result: Outcome, sessions: int = 1) -> None:
-    """Exactly one correct record for each session that the contactor knows of."""
+    """Exactly one correct record for each session that the contactor knows of; to pyocmf, a
+    stranger's verifier, each OCMF string is as signed and without an error of calibration law."""
     assert len(result.records) == sessions
     assert len(result.truth["sessions"]) == sessions
     assert [record["seq"] for record in result.records] == list(range(1, sessions + 1))
@@ -108,4 +117,7 @@ def check(result: Outcome, sessions: int = 1) -> None:
         assert record["meter"]["start_wh"] == true["start_wh"]
         assert record["meter"]["end_wh"] == true["end_wh"]
         assert record["total_energy_wh"] == true["end_wh"] - true["start_wh"]
+        as_signed, issues = OCMF.from_string(record["ocmf"], strict=True).verify(result.spki)
+        assert as_signed
+        assert [issue for issue in issues if issue.severity.value == "error"] == []
     assert result.verify() == 0

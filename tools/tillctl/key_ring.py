@@ -52,7 +52,7 @@ class KeyRing:
         if old.last is not None:
             raise SignatureError("the key has named another key before")
         known = self.terms.get(found["kid"])
-        if known is old or (known is not None and (known.last is not None or known.prev is not None)):
+        if known and (known is old or (known.last, known.prev) != (None, None)):
             raise SignatureError("the new key is one that was used before")
         if found["seq"] < old.first:
             raise RecordError(f"seq {found['seq']} is before the old key's first, {old.first}")
