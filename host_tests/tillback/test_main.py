@@ -12,11 +12,12 @@ import time
 import aiomqtt
 import pytest
 
-from evtill.core import jws
+from evtill.core import jws, key_rotation
 from host_tests.fakes import records
 from tillback.__main__ import main
 from tillback.intake import Intake
 from tillback.store import Store
+from tillctl.__main__ import main as tillctl
 from tillsim.broker import HOST, Broker
 
 ACK_KEY = bytes(range(32))
@@ -163,3 +164,47 @@ def test_a_backend_that_is_killed_under_load_loses_and_doubles_nothing(database,
     assert [row.jws for row in store.records()] == published
     assert [alarm for alarm in store.alarms() if alarm.name != "hole_in_seq"] == []
     store.close()
+
+
+def test_a_rotated_key_goes_on_where_the_old_one_ended(database, tmp_path, capsys):
+    new = records.Signer(2)
+    store = Store(database)
+    intake = Intake(store)
+    topic = f"{PREFIX}/usage"
+    one = records.signed(SIGNER, 1)
+    two = records.signed(new, 2, records.sha256(one))
+    assert not intake.take(topic, one).refused
+    assert intake.take(topic, two).refused
+    rotation = key_rotation.signed(
+        records.CHARGER, 2, records.sha256(one), new.public.point, SIGNER.public.kid, SIGNER.sign
+    )
+    (tmp_path / "r.jws").write_bytes(rotation)
+    for _ in range(2):  # a second time changes nothing
+        assert main(["rotate", str(tmp_path / "r.jws"), "--database", database]) == 0
+    assert new.public.kid in capsys.readouterr().out
+    assert not intake.take(topic, two).refused  # without a restart
+    late = records.signed(SIGNER, 3, records.sha256(two))
+    assert intake.take(topic, late).refused
+    store.close()
+    assert main(["receipt", f"{records.CHARGER}-2", "--database", database]) == 0
+    assert "Checked    jws signature" in capsys.readouterr().out
+    assert tillctl(["verify", database, "--no-tariff"]) == 0
+    said = capsys.readouterr().out
+    assert f"ok   rotation: from seq 2 on key {new.public.kid}" in said
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"a.b.c", b"e30.e30.e30"])
+def test_what_is_no_rotation_is_refused(database, tmp_path, capsys, content):
+    (tmp_path / "r.jws").write_bytes(content)
+    assert main(["rotate", str(tmp_path / "r.jws"), "--database", database]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_strangers_rotation_is_refused(database, tmp_path, capsys):
+    other = records.Signer(9)
+    rotation = key_rotation.signed(
+        records.CHARGER, 2, records.ZEROS, other.public.point, other.public.kid, other.sign
+    )
+    (tmp_path / "r.jws").write_bytes(rotation)
+    assert main(["rotate", str(tmp_path / "r.jws"), "--database", database]) == 1
+    assert "an unknown key" in capsys.readouterr().err

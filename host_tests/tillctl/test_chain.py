@@ -57,7 +57,7 @@ def test_a_rotation_is_a_jws_that_jwcrypto_verifies():
     token = reference_jws.JWS()
     token.deserialize(made.decode())
     token.verify(jwk.JWK.from_pem(A.public.pem.encode()), alg="ES256")
-    assert token.jose_header == {"alg": "ES256", "typ": jws.ROTATION, "kid": A.public.kid}
+    assert token.jose_header == {"alg": "ES256", "typ": key_rotation.ROTATION, "kid": A.public.kid}
     new = jwk.JWK.from_pem(B.public.pem.encode())
     assert json.loads(token.payload) == {
         "charger": records.CHARGER, "seq": 7, "prev": "ab" * 32, "kid": new.thumbprint(),
@@ -109,7 +109,7 @@ def test_a_rotation_is_a_link_of_the_chain():
         (lambda: rotation(B, C, 3, records.ZEROS), "unknown key"),
         (lambda: rotation(A, C, 3, records.ZEROS)[:-4] + b"AAAA", "does not verify"),
         (lambda: rotation(A, A, 3, records.ZEROS), "used before"),
-        (lambda: jws.es256_sign(b"{}", jws.ROTATION, A.public.kid, A.sign), "is missing"),
+        (lambda: jws.es256_sign(b"{}", key_rotation.ROTATION, A.public.kid, A.sign), "is missing"),
         (lambda: rotation(A, B, 0, records.ZEROS), "seq"),
         (lambda: rotation(A, B, 3, "x"), "prev"),
     ],

@@ -10,9 +10,11 @@ import signal
 import sys
 from pathlib import Path
 
+from evtill.core import jws
 from evtill.core.commands import NAMES
 from evtill.core.errors import ConfigError, EvtillError
 from tillback.store import Store, UsageRecord
+from tillctl.key_ring import KeyRing
 from tillctl.public_key import PublicKey
 
 _DATABASE = "sqlite:///tillback.sqlite"
@@ -57,6 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     register.add_argument("--ack-key", type=Path, metavar="FILE",
                           help="its acknowledgement key: a file with 32 bytes in hex")  # fmt: skip
     register.add_argument("--mqtt-user", help="its user on the broker (default: its id)")
+
+    rotate = command("rotate", _rotate, "accept the successor that a charger's record key names")
+    rotate.add_argument("rotation", type=Path, help="the file that `tillctl rotate-key` left")
 
     records = command("records", _records, "list the usage records")
     records.add_argument("--charger", help="only this one's")
@@ -154,6 +159,34 @@ def _key(name: str, text: str) -> bytes:
     return key
 
 
+def _rotate(arguments: argparse.Namespace) -> int:
+    try:
+        rotation = arguments.rotation.read_bytes().strip()
+    except OSError as error:
+        raise ConfigError(f"{arguments.rotation}: {error.strerror or error}") from error
+    with contextlib.closing(Store(arguments.database)) as store:
+        charger, kid = accept_rotation(store, rotation)
+    print(f"{charger}: record key {kid} from now on")
+    return 0
+
+
+def accept_rotation(store: Store, rotation: bytes) -> tuple[str, str]:
+    """Makes a rotation (JWS) known; (charger, its new key's kid). Raises EvtillError."""
+    try:
+        named = str(json.loads(jws.b64url_decode(rotation.split(b".")[1]))["charger"])
+    except (ValueError, IndexError, KeyError, TypeError):
+        raise ConfigError("not a key rotation") from None
+    charger = store.charger(named)
+    if charger is None:
+        raise ConfigError(f"{named[:64]!a} is not registered")
+    key = PublicKey(charger.public_key_pem)
+    ring = KeyRing([(named, key)], [*store.rotations(named), rotation])
+    if ring.faults:
+        raise ConfigError(ring.faults[0])
+    store.add_rotation(named, rotation)
+    return named, list(ring.terms)[-1]
+
+
 def _registration(file: Path) -> tuple[str, PublicKey, str, str]:
     """(charger, public key, ack key, command key in hex) of the file that provisioning left."""
     try:
@@ -191,9 +224,11 @@ def _receipt(arguments: argparse.Namespace) -> int:
     with contextlib.closing(Store(arguments.database)) as store:
         row = store.record(arguments.id)
         charger = store.charger(row.charger) if row else None
+        rotations = store.rotations(row.charger) if row else []
     if row is None or charger is None:
         raise ConfigError(f"no record {arguments.id}")
-    model = receipt.model(row.jws, PublicKey(charger.public_key_pem))
+    ring = KeyRing([(charger.id, PublicKey(charger.public_key_pem))], rotations)
+    model = receipt.model(row.jws, ring)
     print(receipt.html(model) if arguments.html else receipt.text(model), end="")
     return 0
 

@@ -12,7 +12,9 @@ from typing import Any
 from evtill.core import jws, record_check
 from evtill.core.errors import EvtillError, RecordError, SignatureError
 from tillback.store import CONFLICT, DUPLICATE, STORED, Charger, Store
+from tillctl.key_ring import KeyRing
 from tillctl.public_key import OpenSsl, PublicKey
+from tillctl.sources import claimed
 
 BODY_MAX = 65536  # bytes; more than that is dropped unread
 
@@ -47,7 +49,7 @@ class Intake:
     def __init__(self, store: Store) -> None:
         self.counters = Counters()
         self._store = store
-        self._keys: dict[str, tuple[Charger, PublicKey]] = {}
+        self._keys: dict[str, tuple[Charger, KeyRing]] = {}
 
     def take(self, topic: str, body: bytes) -> Ack | None:
         """Stores `body` of `evtill/v1/<charger>/<kind>` and returns its acknowledgement, if any."""
@@ -73,18 +75,23 @@ class Intake:
             self._result(charger, body)
         return None
 
-    def _registered(self, charger: str) -> tuple[Charger, PublicKey] | None:
+    def _registered(self, charger: str, anew: bool = False) -> tuple[Charger, KeyRing] | None:
         known = self._keys.get(charger)
-        if known is None:
+        if known is None or anew:
             row = self._store.charger(charger)
             if row is None:
                 return None
-            known = self._keys[charger] = (row, PublicKey(row.public_key_pem))
+            key = PublicKey(row.public_key_pem)
+            known = (row, KeyRing([(charger, key)], self._store.rotations(charger)))
+            self._keys[charger] = known
         return known
 
-    def _usage(self, charger: Charger, key: PublicKey, topic: str, body: bytes) -> Ack:
+    def _usage(self, charger: Charger, ring: KeyRing, topic: str, body: bytes) -> Ack:
         sha256 = hashlib.sha256(body).hexdigest()
         record: dict[str, Any] = {}
+        if claimed(body, "kid") not in ring.terms:  # a key may have been rotated since
+            charger, ring = self._registered(charger.id, True) or (charger, ring)
+        key = ring.key_for(body)
         try:
             payload, kid = jws.es256_verify(body, jws.USAGE, key.point, OpenSsl())
             if kid != key.kid:
@@ -92,6 +99,7 @@ class Intake:
             record = record_check.parse(payload)
             if record["charger"] != charger.id:
                 raise RecordError("the record is of another charger")
+            ring.check(record, kid)
             signed, _, der = record_check.parse_ocmf(record["ocmf"])
             if not key.is_signed(signed, der):
                 raise SignatureError("the OCMF signature does not verify")

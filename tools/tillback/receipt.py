@@ -16,6 +16,7 @@ from evtill.core.errors import EvtillError, RecordError
 from evtill.core.text import civil
 from tillback import words
 from tillctl import amounts, reprice
+from tillctl.key_ring import KeyRing
 from tillctl.public_key import PublicKey
 from tillctl.verify import FAIL, verify
 
@@ -95,7 +96,7 @@ class Receipt:
     faults: list[str]
 
 
-def model(published: bytes, key: PublicKey | None = None) -> Receipt:
+def model(published: bytes, key: PublicKey | KeyRing | None = None) -> Receipt:
     """The receipt of a published record (JWS). With the charger's `key`, its signatures and sums
     are checked and what fails stands in `faults`. Raises RecordError for an unreadable record."""
     try:
@@ -150,7 +151,9 @@ def model(published: bytes, key: PublicKey | None = None) -> Receipt:
     )  # fmt: skip
 
 
-def view(_payload: dict[str, Any], published: str | bytes, key: PublicKey | None = None) -> Receipt:
+def view(
+    _payload: dict[str, Any], published: str | bytes, key: PublicKey | KeyRing | None = None
+) -> Receipt:
     """model() of a line of records.jsonl: {payload, jws}; the signed bytes are what counts."""
     return model(published.encode() if isinstance(published, str) else published, key)
 

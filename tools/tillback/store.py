@@ -51,6 +51,16 @@ class UsageRecord(Base):
     received_at: Mapped[str]
 
 
+class KeyRotation(Base):
+    """A charger's record key that named its successor (core.key_rotation), as it was signed."""
+
+    __tablename__ = "key_rotations"
+    row: Mapped[int] = mapped_column(primary_key=True)
+    charger: Mapped[str] = mapped_column(ForeignKey("chargers.id"), index=True)
+    jws: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    registered_at: Mapped[str]
+
+
 class Event(Base):
     """An event as it was published."""
 
@@ -135,7 +145,9 @@ class Alarm(Base):
     raised_at: Mapped[str]
 
 
-_APPEND_ONLY = (UsageRecord, Event, Status, Boot, Refused, CommandKey, CommandResult, Alarm)
+_APPEND_ONLY = (
+    UsageRecord, KeyRotation, Event, Status, Boot, Refused, CommandKey, CommandResult, Alarm,
+)  # fmt: skip
 
 
 class Store:
@@ -204,6 +216,17 @@ class Store:
         """Every registration, by id."""
         with self._session() as session:
             return list(session.scalars(select(Charger).order_by(Charger.id)))
+
+    def add_rotation(self, charger: str, jws: bytes) -> None:
+        """Keeps a rotation of the charger's key, once; that it is good has been checked."""
+        with self._session.begin() as session:
+            known = select(func.count()).select_from(KeyRotation).where(KeyRotation.jws == jws)
+            if not session.scalar(known):
+                session.add(KeyRotation(charger=charger, jws=jws, registered_at=now()))
+
+    def rotations(self, charger: str) -> list[bytes]:
+        """The rotations of the charger's key, in the order in which they were registered."""
+        return [row.jws for row in self._rows(KeyRotation, charger)]
 
     def add_record(
         self, charger: str, record: dict[str, Any], jws: bytes, sha256: str, payload: bytes

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from evtill.core import jws, record_check
+from evtill.core import jws, key_rotation, record_check
 from evtill.core.errors import EvtillError, RecordError, SignatureError
 from tillctl.public_key import OpenSsl, PublicKey
 from tillctl.sources import claimed
@@ -45,7 +45,7 @@ class KeyRing:
 
     def _apply(self, rotation: bytes) -> None:
         old = self.terms[claimed(rotation, "kid") or ""]
-        payload, _ = jws.es256_verify(rotation, jws.ROTATION, old.key.point, OpenSsl())
+        payload, _ = jws.es256_verify(rotation, key_rotation.ROTATION, old.key.point, OpenSsl())
         found = record_check.parse_rotation(payload)
         if old.charger not in (None, found["charger"]):
             raise RecordError(f"it is of charger {found['charger']}, the key is {old.charger}'s")

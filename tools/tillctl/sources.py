@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evtill.core import jws
+from evtill.core import jws, key_rotation
 from evtill.core.errors import EvtillError, RecordError
 from tillctl.public_key import PublicKey
 
@@ -27,7 +27,7 @@ class Found:
 
     def add(self, published: bytes) -> None:
         """Sorts a JWS by what its header says that it is; whether it is that, who verifies says."""
-        is_rotation = claimed(published, "typ") == jws.ROTATION
+        is_rotation = claimed(published, "typ") == key_rotation.ROTATION
         (self.rotations if is_rotation else self.records).append(published)
 
 
@@ -96,3 +96,4 @@ def _read_database(url: str, charger: str | None, found: Found) -> None:
         for one in store.chargers():
             if charger in (None, one.id):
                 found.keys.append((one.id, PublicKey(one.public_key_pem)))
+                found.rotations += store.rotations(one.id)

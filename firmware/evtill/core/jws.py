@@ -14,7 +14,6 @@ from evtill.core.errors import SignatureError
 USAGE = "evtill-usage+jws"
 ACK = "evtill-ack+jws"
 COMMAND = "evtill-cmd+jws"
-ROTATION = "evtill-keyrotation+jws"
 
 MAX_JWS_BYTES = 32768  # a record of a session with some sixty price periods
 MAX_HEADER_BYTES = 256  # once decoded

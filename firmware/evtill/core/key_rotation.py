@@ -10,6 +10,8 @@ from evtill.core import jws
 from evtill.core.crypto.der import spki_encode
 from evtill.core.text import quote
 
+ROTATION = "evtill-keyrotation+jws"
+
 
 def signed(charger, seq, prev, public_key, kid, sign):
     """The rotation (JWS, bytes) to the key at the point `public_key`.
@@ -20,4 +22,4 @@ def signed(charger, seq, prev, public_key, kid, sign):
         quote(charger), seq, prev, jws.thumbprint(public_key),
         hexlify(spki_encode(public_key)).decode(),
     )  # fmt: skip
-    return jws.es256_sign(payload.encode(), jws.ROTATION, kid, sign)
+    return jws.es256_sign(payload.encode(), ROTATION, kid, sign)
