@@ -14,6 +14,8 @@ from evtill.core import jws
 from evtill.core.crypto.curve import N
 from evtill.core.errors import SignatureError
 from host_tests.core.crypto.common import p256, reference_key, reference_point
+from host_tests.fakes import records
+from tillctl.public_key import OpenSsl
 
 rng = random.Random(7515)
 D = 0xE711A1C3
@@ -90,6 +92,27 @@ def test_es256_is_verified_by_jwcrypto():
     token.deserialize(jws.es256_sign(PAYLOAD, jws.USAGE, KID, sign).decode())
     token.verify(reference_jwk(), alg="ES256")
     assert token.payload == PAYLOAD
+
+
+def test_3000_random_records_are_verified_by_jwcrypto():
+    """1 in 256 has a short r, 1 in 256 a short s: each is 32 bytes all the same (RFC 7518, 3.4)."""
+    signer = records.Signer()
+    key = jwk.JWK.from_pem(signer.public.pem.encode())
+    short = [0, 0]
+    for number in range(3000):
+        body = rng.randbytes(rng.randrange(100, 2000)).hex().encode()
+        made = jws.es256_sign(body, jws.USAGE, signer.public.kid, signer.sign)
+        signature = jws.b64url_decode(made.rpartition(b".")[2])
+        assert len(signature) == 64
+        is_short = [signature[0] == 0, signature[32] == 0]
+        short = [a + b for a, b in zip(short, is_short, strict=True)]
+        if any(is_short) or number % 10 == 0:
+            token = reference_jws.JWS()
+            token.deserialize(made.decode())
+            token.verify(key, alg="ES256")
+            assert token.payload == body
+        assert jws.es256_verify(made, jws.USAGE, signer.public.point, OpenSsl())[0] == body
+    assert min(short) > 0
 
 
 def test_es256_of_jwcrypto_is_verified():

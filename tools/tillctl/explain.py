@@ -44,7 +44,8 @@ def explain(
     hints = _hints(published, key, prev)
     repaired = _repaired(published, key, hints)
     if repaired is not None:
-        return [*said, "put back so, everything is as signed:", *differences(published, repaired)]
+        undone = "with this put back, everything is as signed:"
+        return [*said, undone, *differences(published, repaired)]
     said += [f"contradicts what is signed in the OCMF string: {path}" for path, _ in hints]
     return [*said, "another key signed it, or more bytes were changed than trying can find; which "
             "ones, only a copy that is as signed can tell (--against)"]  # fmt: skip

@@ -105,9 +105,11 @@ def run(args: argparse.Namespace) -> int:
     for check in rotations:
         print(check)
     if found.whole:
-        bad = sum(not one.holds(args.no_tariff) for one in records)
+        bad = sum(not one.holds(True) for one in records)
         print(f"{len(records)} records, {bad} of them not good; the chain is "
-              f"{'whole' if good or not _is_broken(chains, rotations) else 'BROKEN'}")  # fmt: skip
+              f"{'BROKEN' if _is_broken(chains, rotations) else 'whole'}")  # fmt: skip
+        if not args.tariff and not args.no_tariff:
+            print("the bills were not recomputed: give --tariff, or do without by --no-tariff")
     return 0 if good else 1
 
 
@@ -118,7 +120,7 @@ def _is_broken(chains: dict[str, list[Check]], rotations: list[Check]) -> bool:
 
 def _print_brief(one: Verified, without_tariff: bool) -> None:
     """A record on one line, and a line for each of its checks that does not hold."""
-    state = OK if one.holds(without_tariff) else FAIL
+    state = OK if one.holds(without_tariff) else SKIPPED[:4] if one.holds(True) else FAIL
     if one.record is None:
         print(f"{state:4} {one.name}")
     else:
@@ -127,9 +129,8 @@ def _print_brief(one: Verified, without_tariff: bool) -> None:
         told = " ".join([found["stop_reason"], *found["flags"]])
         print(f"{state:4} {one.name}  {found['start_date_time']}  "
               f"{amounts.energy(found['total_energy_wh']):>12}  {cost:>10}  {told}")  # fmt: skip
-    bad = (FAIL,) if without_tariff else (FAIL, SKIPPED)
     for check in one.checks:
-        if check.result in bad:
+        if check.result == FAIL:
             print(f"       {check}")
 
 
