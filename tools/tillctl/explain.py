@@ -22,6 +22,7 @@ _ALPHABET = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123
 _SCALAR = re.compile(r"-?[0-9]+|true|false|null")
 _OCMF = b'"ocmf":"OCMF|'
 _SHOWN = 6  # changes
+_COMPARED = 10**6  # pairs of bytes
 _NEAR = 4  # bytes: changes no further apart are shown as one
 
 
@@ -295,8 +296,7 @@ def _changed(mine: bytes, theirs: bytes) -> list[tuple[Span, Span]]:
         differ = (i for i in range(len(mine)) if mine[i] != theirs[i])
         found = [((i, i + 1), (i, i + 1)) for i in differ]
     else:
-        matcher = SequenceMatcher(None, mine, theirs, autojunk=False)
-        found = [((a, b), (c, d)) for kind, a, b, c, d in matcher.get_opcodes() if kind != "equal"]
+        found = _ranges(mine, theirs)
     runs: list[tuple[Span, Span]] = []
     for (a, b), (c, d) in found:
         if runs and a - runs[-1][0][1] < _NEAR:
@@ -305,6 +305,21 @@ def _changed(mine: bytes, theirs: bytes) -> list[tuple[Span, Span]]:
         else:
             runs.append(((a, b), (c, d)))
     return runs
+
+
+def _ranges(mine: bytes, theirs: bytes) -> list[tuple[Span, Span]]:
+    """Ranges that differ between first and last difference; all of that as one where it is much."""
+    most = min(len(mine), len(theirs))
+    start = next((i for i in range(most) if mine[i] != theirs[i]), most)
+    end = next((i for i in range(most - start) if mine[-1 - i] != theirs[-1 - i]), most - start)
+    a, b = mine[start : len(mine) - end], theirs[start : len(theirs) - end]
+    if len(a) * len(b) > _COMPARED:
+        return [((start, start + len(a)), (start, start + len(b)))]
+    matcher = SequenceMatcher(None, a, b, autojunk=False)
+    return [
+        ((i + start, j + start), (k + start, m + start))
+        for kind, i, j, k, m in matcher.get_opcodes() if kind != "equal"
+    ]  # fmt: skip
 
 
 def _change(
