@@ -95,7 +95,8 @@ def test_a_clone_with_the_right_uid_and_no_key_proves_nothing():
 def test_three_failures_lock_a_card_out_for_a_while():
     bad, good = AesCard("desfire", UID).issue(bytes(16)), AesCard("desfire", UID).issue(MASTER)
     found = taps((bad, 0), (bad, 1000), (bad, 2000), (bad, 3000), (good, 4000),
-                 (good, 5 * MINUTE_MS), (good, 5 * MINUTE_MS + 2001), (bad, 6 * MINUTE_MS))  # fmt: skip
+                 (good, 5 * MINUTE_MS), (good, 5 * MINUTE_MS + 2001),
+                 (bad, 6 * MINUTE_MS))  # fmt: skip
     assert names(found) == ["card_refused", "card_refused", "card_locked", "card_locked",
                             "card_locked", "card_locked", None, "card_refused"]  # fmt: skip
     assert [assurance for _, assurance, _ in found].count("aes") == 1
