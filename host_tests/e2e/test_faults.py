@@ -234,7 +234,7 @@ SOAK = [
 
 
 @pytest.mark.parametrize("pitch", [53, pytest.param(1, marks=SOAK)])
-@pytest.mark.parametrize(("way", "least"), [("up", 3300), ("down", 300)])
+@pytest.mark.parametrize(("way", "least"), [("up", 2000), ("down", 200)])
 def test_the_connection_is_cut_after_every_byte(tmp_path, way, least, pitch):
     """Of a record's publish and of all before it, or of its acknowledgement: the board tries again
     each time, the backend has the record once."""
