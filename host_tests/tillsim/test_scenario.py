@@ -66,7 +66,8 @@ def test_every_step_can_be_given(tmp_path):
               "set": '"2026-03-02T07:14:00Z"', "step": "-3.5", "at_write": "12", "how": '"half"',
               "delay_ms": "0", "cut_after": "0", "cut_down_after": "0",
               "ack_delay_ms": "0", "half_open": "true", "acks": '"drop"',
-              "clear": "true", "flash.state": '"full"'}  # fmt: skip
+              "clear": "true", "flash.state": '"full"', "name": '"stop"',
+              "args": "{connector = 1}", "sign": '"well"'}  # fmt: skip
     text = GOOD
     given = []
     for do, keys in STEPS.items():
