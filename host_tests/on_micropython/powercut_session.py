@@ -16,7 +16,7 @@ import gc
 import json
 import struct
 import sys
-from binascii import crc32, hexlify
+from binascii import crc32, hexlify, unhexlify
 from hashlib import sha256
 
 import ramflash
@@ -210,13 +210,20 @@ def factory(table):
     ramflash.mount(flash, make=True)
     for name, content in (
         ("config.json", json.dumps(_CONFIG).encode()),
-        ("tokens.bin", tokens.encode({})),
+        ("tokens.bin", nobody()),
         ("tariff.bin", table),
         ("record.key", _KEY + struct.pack("<I", crc32(_KEY))),
     ):
         with open("/f/" + name, "wb") as file:
             file.write(content)
     return bytes(flash.data)
+
+
+def nobody():
+    """A token list that knows no card."""
+    whose = tokens.whose(unhexlify(_CONFIG["token_key"]))
+    head = struct.pack("<5s3BI3HBx8sI", tokens.MAGIC, 12, 10, 6, 0, 0, 0, 0, 0, whose, 0)
+    return head + struct.pack("<I", crc32(head))
 
 
 def charge(app, minutes, every, arm_at):

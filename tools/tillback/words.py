@@ -20,6 +20,7 @@ FLAGS = {
     "ceiling": "The session was ended ahead of its agreed limit.",
     "pagination_skipped": "A number was skipped in the meter records; none was used twice.",
     "amended": "This record was amended by a later one.",
+    "free": "Charging is free with this card: nothing of this is collected.",
 }
 
 STOP_REASONS = {

@@ -2,6 +2,7 @@
 
 import argparse
 import base64
+import hashlib
 import json
 import os
 import secrets
@@ -12,7 +13,7 @@ from pathlib import Path
 from evtill.app import config as config_table
 from evtill.core import tokens
 from evtill.core.errors import ConfigError
-from tillctl import flash
+from tillctl import flash, token_list
 from tillctl.port import Port, PortError
 from tillctl.tariff_compile import compile_tariff
 
@@ -37,7 +38,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     p.add_argument("--tariff", required=True, type=Path, help="OCPI tariff (JSON)")
     p.add_argument("--timezone", required=True, help="IANA time zone, such as Europe/Amsterdam")
     p.add_argument("--token", action="append", default=[], metavar="UID", help="a card, in hex")
-    p.add_argument("--tokens", type=Path, metavar="FILE", help="one UID in hex a line")
+    p.add_argument("--tokens", type=Path, metavar="FILE",
+                   help="cards: CSV or OCPI Tokens as for `tillctl tokens build`, or a list that "
+                   "it has built")  # fmt: skip
+    p.add_argument("--token-key", type=Path, metavar="FILE",
+                   help="the key of `tillctl tokens build`, which becomes the charger's "
+                   "(default: one of its own)")  # fmt: skip
     p.add_argument("--config", action="append", default=[], metavar="KEY=VALUE")
     p.add_argument("--out", type=Path, default=Path("chargers"), metavar="DIR",
                    help="default: %(default)s")  # fmt: skip
@@ -53,16 +59,27 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--broker must be HOST:PORT")
     overrides = {"broker_host": host, "broker_port": int(port)}
     overrides |= dict(_setting(text) for text in args.config)
-    uids = list(args.token)
-    if args.tokens:
-        uids += args.tokens.read_text().split()
+    cards = {token_list.parse_uid(uid): token_list.Token() for uid in args.token}
+    source = args.tokens.read_bytes() if args.tokens else b""
+    whole = source if source[:4] == tokens.MAGIC[:4] else None
+    if whole and cards:
+        raise ConfigError("--token and a built list: give the card to `tillctl tokens build`")
+    if source and not whole:
+        found = token_list.read_source(args.tokens)
+        cards = found.cards | cards
+        for note in found.notes:
+            print(f"provision: {note}")
     try:
         tariff = json.loads(args.tariff.read_text())
     except ValueError as e:
         raise ConfigError(f"{args.tariff} is not JSON: {e}") from None
+    known = registration_in(args.out, args.id)
+    if args.token_key:
+        known["token_key"] = token_list.read_key(args.token_key).hex()
     registration = provision(
-        Port(args.port), args.id, overrides, compile_tariff(tariff, args.timezone), uids,
-        known=registration_in(args.out, args.id), board=args.board, may_format=args.format,
+        Port(args.port), args.id, overrides, compile_tariff(tariff, args.timezone),
+        whole or cards,
+        known=known, board=args.board, may_format=args.format,
     )  # fmt: skip
     write(args.out, registration)
     Port(args.port).reset()
@@ -97,21 +114,27 @@ def write(folder: Path, registration: dict) -> None:
     path.with_suffix(".pub.pem").write_text(registration["public_key"])
 
 
-def token_file(key: bytes, uids: Iterable[str]) -> bytes:
-    """The token list of card UIDs in hex. Raises ConfigError."""
-    entries = {}
-    for uid in uids:
-        try:
-            raw = bytes.fromhex(uid)
-        except ValueError:
-            raw = b""
-        if len(raw) not in (4, 7, 10):
-            raise ConfigError(f"{uid!r} is not a card UID: 4, 7 or 10 bytes in hex expected")
-        entries[tokens.token_of(key, raw)] = (0, 0)
-    return tokens.encode(entries)
+Cards = dict[bytes, token_list.Token] | Iterable[str]
 
 
-def provision(port: Port, charger: str, overrides: dict, tariff: bytes, uids: Iterable[str],
+def token_file(key: bytes, cards: Cards | bytes) -> bytes:
+    """What lies in flash: the list of these cards (or of UIDs in hex), or a built one; and its
+    stamp. Raises ConfigError."""
+    try:
+        if isinstance(cards, bytes):
+            listed = cards
+            if token_list.Listed.decode(cards).whose != tokens.whose(key):
+                raise ConfigError("the token list was made under another key than this charger's")
+        else:
+            if not isinstance(cards, dict):
+                cards = {token_list.parse_uid(uid): token_list.Token() for uid in cards}
+            listed = token_list.build(cards, key).encode()
+    except tokens.TokenListError as e:
+        raise ConfigError(str(e)) from None
+    return listed + tokens.stamp(0, hashlib.sha256(listed).digest())
+
+
+def provision(port: Port, charger: str, overrides: dict, tariff: bytes, cards: Cards | bytes,
               known: dict | None = None, board: str = "virtual",
               may_format: bool = False) -> dict:  # fmt: skip
     """Provisions the board and returns its registration: {charger, public_key (PEM), ack_key,
@@ -120,7 +143,7 @@ def provision(port: Port, charger: str, overrides: dict, tariff: bytes, uids: It
     shared = {key: known.get(key) or secrets.token_hex(n) for key, n in _SECRETS.items()}
     settings = {"charger_id": charger, **shared, **overrides}
     config_table.parse(json.dumps(settings))
-    token_list = token_file(bytes.fromhex(shared["token_key"]), uids)
+    listed = token_file(bytes.fromhex(shared["token_key"]), cards)
 
     if not port.ask(_HAS_FIRMWARE):
         port.say("provision: no firmware on the board yet, so that goes first")
@@ -134,12 +157,12 @@ def provision(port: Port, charger: str, overrides: dict, tariff: bytes, uids: It
     with tempfile.TemporaryDirectory() as scratch:
         files = {
             f"{data}/tariff.bin": tariff,
-            f"{data}/tokens.bin": token_list,
+            f"{data}/tokens.bin": listed,
             f"{data}/config.json": json.dumps(settings).encode(),  # last: it makes the rest count
         }
         port.put(files, Path(scratch))
     public_key = _pem(bytes.fromhex(made["spki"]))
-    if known and known["public_key"] != public_key:
+    if known.get("public_key", public_key) != public_key:
         raise PortError(f"{charger} has another record key than before: register it as a new one")
     return {"charger": charger, "public_key": public_key, **shared}
 

@@ -6,6 +6,7 @@ import binascii
 from evtill.app import screens
 from evtill.app.till import FAULTY, FULL, SILENT
 from evtill.core import session as states
+from evtill.core import tokens as lists
 from evtill.core.errors import (
     JournalError,
     JournalFull,
@@ -14,7 +15,6 @@ from evtill.core.errors import (
     ReaderError,
     TariffError,
 )
-from evtill.core.tokens import BLOCKED, token_of
 from evtill.drivers.pn532 import TapDetector
 
 _TRIES = 3  # readings asked for before a start is refused, or an end goes without
@@ -64,6 +64,7 @@ class ChargePoint:
         self._reboot_ms = None
         self._retry_ms = 0  # when to try again what flash or the meter refused
         self._claim = None  # (auth as in the record, limits, auth_method) of who is authorised
+        self._free = 0  # ... and whether it is to cost him nothing
         self._ended = None  # (reason, monotonic ms) of a session without its final reading yet
         self._continues = config["meter_loss"] == "continue"
         self._loss_ms = config["meter_loss_s"] * 1000
@@ -123,6 +124,8 @@ class ChargePoint:
             await self._tick()
 
     async def _handle(self, event, detail):
+        if event == "tap" and detail != self.state[1] and self._is_of_group(detail):
+            detail = self.state[1]  # whoever of a group may charge also stops for it
         while event:
             self.state, effects = states.step(self.state, event, detail)
             event = None
@@ -210,7 +213,7 @@ class ChargePoint:
             tap = taps.update(uid, self._clock.now_ms())
             # The reader's checksum is an 8-bit sum: a UID counts when it was read twice alike.
             if tap and await self._reader.read_uid(_CARD_MS) == tap:
-                self.post("tap", token_of(self._token_key, tap))
+                self.post("tap", lists.token_of(self._token_key, tap))
             if taps.held:
                 await asyncio.sleep_ms(_CARD_MS)
             else:
@@ -333,23 +336,41 @@ class ChargePoint:
     async def _authorise(self, token):
         self._show(screens.checking())
         try:
-            found = self._tokens.find(token) if self._tokens else None
-        except OSError as e:
+            found = self._tokens.find(token)
+        except (OSError, lists.TokenListError) as e:
             self._report("start_refused", "%s %s" % (FAULTY, e))
             return "refused", FAULTY
-        if found is None:
-            self._report("token_unknown", _hex(token))
-            return "refused", "card is not known"
-        if found[1] & BLOCKED:
-            self._report("token_blocked", _hex(token))
-            return "refused", "card is blocked"
-        auth = {"method": "rfid", "token": _hex(token), "assurance": "uid", "ref": None,
-                "ceiling_minor": None}  # fmt: skip
+        why = lists.why_not(found, self._unix_s())
+        if why:
+            self._report(why[0], _hex(token))
+            return "refused", why[1]
+        _, flags, _, ceiling = found
+        auth = {"method": "prepaid" if flags & lists.PREPAID else "rfid", "token": _hex(token),
+                "assurance": "uid", "ref": None, "ceiling_minor": ceiling}  # fmt: skip
         self._claim = (auth, (None, None), "WHITELIST")
+        self._free = flags & lists.FREE
         return "accepted", None
 
     async def _take_claim(self, claim):
         self._claim = claim[1:] + ("COMMAND",)
+        self._free = 0
+
+    def _is_of_group(self, token):
+        """Whether another token may charge and is of the group of the one whose session it is."""
+        if not isinstance(self.state[1], bytes):
+            return False  # nobody's, or no card's
+        try:
+            other = self._tokens.find(token)
+            if lists.why_not(other, self._unix_s()) or not other[0]:
+                return False
+            mine = self._tokens.find(self.state[1])
+        except (OSError, lists.TokenListError):
+            return False
+        return mine is not None and mine[0] == other[0]
+
+    def _unix_s(self):
+        unix_ms = self._clock.unix_ms()
+        return None if unix_ms is None else unix_ms // 1000
 
     async def _ask_plug(self, _):
         self._plug_deadline_ms = self._clock.now_ms() + self._config["plug_timeout_s"] * 1000
@@ -367,7 +388,12 @@ class ChargePoint:
             reading = await self.read_patiently()
             serial = await self._serial()
             auth, limits, how = self._claim
+            ceiling = auth["ceiling_minor"]
+            if ceiling is not None and ceiling < self._till.least_minor():
+                return self._start_refused("not enough credit")
             doubt = self._till.start(auth, serial, reading[0], limits, how)
+            if self._free:
+                self._till.session.flag("free")  # durable with the checkpoint below
         except (ModbusError, MeterError) as e:
             return self._start_refused(SILENT, str(e))
         except JournalFull:

@@ -109,23 +109,9 @@ class App:
             self.events.report("watchdog_reset", "")
 
     def _open_tokens(self):
-        from evtill.core.tokens import TokenList
+        from evtill.app.token_store import TokenStore
 
-        path = self.hw.DATA + "/tokens.bin"
-        self.tokens_sha256 = files.sha256_of(path)
-        opened = [open(path, "rb")]
-
-        def read_at(offset, n):
-            try:
-                if opened[0] is None:
-                    opened[0] = open(path, "rb")
-                opened[0].seek(offset)
-                return opened[0].read(n)
-            except OSError:
-                opened[0] = None  # LittleFS would take what it failed to read for read
-                raise
-
-        self.tokens = TokenList(read_at, os.stat(path)[6])
+        self.tokens = TokenStore(self.hw.DATA, binascii.unhexlify(self.config["token_key"]))
 
     def _make_till(self):
         from evtill.app import identity, till

@@ -184,7 +184,7 @@ class Uplink:
             "nonce": self._nonce, "journal_used_pct": used_pct,
             "records_waiting": app.outbox.waiting(), "clock": app.clock.trust(),
             "tariff_sha256": tariff.sha256 if tariff else None,
-            "tokens_sha256": app.tokens_sha256,
+            "tokens_sha256": app.tokens.sha256,
         }  # fmt: skip
         if status == self._status and now_ms - self._status_ms < _STATUS_MS:
             return

@@ -18,15 +18,17 @@ FLAGS = (
     "clock_unset clock_set_late clock_stepped start_reading_late end_reading_missing "
     "end_reading_late edge_interpolated meter_gap meter_rollback meter_jump meter_rollover "
     "meter_replaced "
-    "power_cut resumed closed_at_boot contactor_welded ceiling pagination_skipped amended"
+    "power_cut resumed closed_at_boot contactor_welded ceiling pagination_skipped amended "
+    "free"
 )
 
 # Names on the `event` topic.
 EVENTS = (
     "boot safe_mode config_invalid task_restarted watchdog_reset tamper token_unknown "
-    "token_blocked start_refused session_started session_stopped session_closed_at_boot "
-    "session_resumed meter_silent meter_fault meter_back meter_foreign meter_rollback "
-    "meter_jump reader_fault reader_back contactor_welded contactor_fault display_fault "
+    "token_blocked token_expired start_refused session_started session_stopped "
+    "session_closed_at_boot session_resumed meter_silent meter_fault meter_back meter_foreign "
+    "meter_rollback meter_jump reader_fault reader_back contactor_welded contactor_fault "
+    "display_fault "
     "emergency_stop ground_fault clock_set clock_stepped clock_lost journal_torn "
     "journal_filling journal_full journal_fault pagination_skipped record_refused "
     "record_set_aside events_dropped signature_fault key_made link_up link_down ack_invalid "

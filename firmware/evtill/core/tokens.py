@@ -1,9 +1,32 @@
 """Who may charge: a sorted file of keyed hashes, searched where it lies.
 
-File: "EVTK", version (1 byte), 3 zero bytes, entry count (u32), entries, CRC-32 of all before
-(u32); little-endian. An entry is 12 bytes: 8 of HMAC-SHA256(key, UID), group (u16; 0: none), flags
-(1: blocked), a zero byte. The key never leaves the charger's configuration, so the file tells a
-thief no UID.
+| offset | bytes | what (little-endian) |
+| --- | --- | --- |
+| 0 | 4 | "EVTK" |
+| 4 | 1 | version: 2 |
+| 5 | 3 | bits of an entry's word for group, expiry, ceiling: 28 together |
+| 8 | 4 | number of entries |
+| 12 | 6 | number of groups, expiries, ceilings (2 each) |
+| 18 | 1 | bytes of a group's name |
+| 19 | 1 | zero |
+| 20 | 8 | HMAC-SHA256(key, "evtill tokens"), cut: whose list it is |
+| 28 | 4 | CRC-32 of all behind the header |
+| 32 | 4 | CRC-32 of the header before it |
+| 36 | | groups: names, padded with zeros |
+| | 4 each | expiries: Unix seconds |
+| | 4 each | ceilings: minor units |
+| | 12 each | entries: 8 of HMAC-SHA256(key, UID), then the word (4); ascending |
+
+The word holds, from its upper end: group, expiry and ceiling, each as 1 + its index in its table
+(0: none), and 4 bits of flags. So an entry has four dimensions in 4 bytes, and what many entries
+share is kept once. The word 0xFFFFFFFF stands in no list: in a delta it removes a token.
+
+Behind the list in flash stands a stamp of 44 bytes: "EVTS", version of the list (4), its SHA-256,
+CRC-32 of these. It is written once all of the list has been checked, so that no boot need read a
+megabyte again.
+
+What the hash hides: without the key, everything. With it, 4-byte UIDs can be tried out, all of
+them in an hour. The key belongs into an eFuse HMAC block or encrypted NVS where a board has one.
 """
 
 import binascii
@@ -12,15 +35,20 @@ import struct
 from evtill.core.crypto.hashes import hmac_sha256
 from evtill.core.errors import EvtillError
 
-MAGIC = b"EVTK\x01\0\0\0"
-_HEADER = 12
-_ENTRY = 12
-BLOCKED = 1
+MAGIC = b"EVTK\x02"
+HEADER = 36
+ENTRY = 12
+STAMP = 44
+GONE = 0xFFFFFFFF
+BLOCKED, PREPAID, FREE, ASK = 1, 2, 4, 8  # ASK: the backend first, this list while it is away
+FLAG_BITS = 4
 MAX_TOKENS = 1000000
+_HEAD = "<5s3BI3HBx8sI"
+_LAST = 42  # entries that are searched in one read: the last levels
 
 
 class TokenListError(EvtillError):
-    """A token list that is damaged or not one."""
+    """A token list that is damaged, not one, or not this charger's."""
 
 
 def token_of(key, uid):
@@ -35,52 +63,126 @@ def anonymous(uid):
     return len(uid) == 4 and (uid[0] == 0x08 or uid == b"\x01\x02\x03\x04")
 
 
-def encode(entries):
-    """The file of `entries`: {token (8 bytes): (group, flags)}. Raises TokenListError."""
-    if len(entries) > MAX_TOKENS:
-        raise TokenListError("more than %d tokens" % MAX_TOKENS)
-    out = bytearray(MAGIC + struct.pack("<I", len(entries)))
-    for token in sorted(entries):
-        group, flags = entries[token]
-        out += token + struct.pack("<HBB", group, flags, 0)
-    return bytes(out) + struct.pack("<I", binascii.crc32(bytes(out)) & 0xFFFFFFFF)
+def why_not(found, unix_s):
+    """Why a token may not charge by the list: (event, words for the display), or None if it may.
+
+    found: what find() gave; unix_s: now, None while the clock is not set: then nobody knows
+    whether a token with an expiry is still good, and it waits for the clock."""
+    if found is None:
+        return "token_unknown", "card is not known"
+    _, flags, expires, ceiling = found
+    if flags & BLOCKED:
+        return "token_blocked", "card is blocked"
+    if flags & PREPAID and ceiling is None:
+        return "start_refused", "credit is not known"
+    if expires is not None:
+        if unix_s is None:
+            return "start_refused", "clock is not set"
+        if unix_s >= expires:
+            return "token_expired", "card has expired"
+    return None
 
 
 class TokenList:
-    """A token list behind `read_at(offset, n) -> bytes`, `size` bytes long.
+    """A token list behind `read_at(offset, n) -> bytes`.
 
-    Opening reads it all once, in pieces, for its CRC. Raises TokenListError."""
+    Opening it reads the header alone: the rest was checked when it was received. key: under which
+    it must have been made, None for any. size: bytes that it has. Raises TokenListError."""
 
-    def __init__(self, read_at, size):
+    def __init__(self, read_at, key=None):
         self._read_at = read_at
-        header = read_at(0, _HEADER)
-        if size < _HEADER + 4 or header[:8] != MAGIC:
+        head = read_at(0, HEADER)
+        if head[:4] != MAGIC[:4]:
             raise TokenListError("not a token list")
-        self.count = struct.unpack("<I", header[8:])[0]
-        if self.count > MAX_TOKENS or size != _HEADER + self.count * _ENTRY + 4:
-            raise TokenListError("token list cut short")
-        crc = 0
-        at = 0
-        while at < size - 4:
-            piece = read_at(at, min(1024, size - 4 - at))
-            crc = binascii.crc32(piece, crc)
-            at += len(piece)
-        if struct.unpack("<I", read_at(size - 4, 4))[0] != crc & 0xFFFFFFFF:
-            raise TokenListError("token list damaged: wrong CRC")
+        if head[4:5] != MAGIC[4:]:
+            raise TokenListError("token list of another version")
+        if len(head) != HEADER or struct.unpack("<I", head[32:])[0] != binascii.crc32(head[:32]):
+            raise TokenListError("token list damaged: its header")
+        fields = struct.unpack(_HEAD, head[:32])
+        self.bits = fields[1:4]
+        self.count = fields[4]
+        self.tables = fields[5:8]  # how many groups, expiries, ceilings
+        self.width, self.whose, self.crc = fields[8:]
+        self._expiries = HEADER + self.tables[0] * self.width
+        self._ceilings = self._expiries + 4 * self.tables[1]
+        self.entries = self._ceilings + 4 * self.tables[2]  # offset of the first
+        self.size = self.entries + ENTRY * self.count
+        if self.count > MAX_TOKENS or sum(self.bits) + FLAG_BITS != 32:
+            raise TokenListError("token list damaged: its header")
+        if key is not None and whose(key) != self.whose:
+            raise TokenListError("token list of another charger: made under another key")
 
     def find(self, token):
-        """(group, flags) of `token` (8 bytes), or None."""
+        """(group, flags, expires, ceiling) of `token` (8 bytes): text or None, bits, Unix seconds
+        or None, minor units or None; None when it is not in the list.
+
+        TokenListError where the entries on the way are not in order; the OSError of read_at."""
         low = 0
         high = self.count
-        while low < high:
+        least = b""
+        most = b"\xff" * 9
+        while high - low > _LAST:
             middle = (low + high) // 2
-            entry = self._read_at(_HEADER + middle * _ENTRY, _ENTRY)
-            found = entry[:8]
-            if found == token:
-                group, flags, _ = struct.unpack("<HBB", entry[8:])
-                return group, flags
-            if found < token:
-                low = middle + 1
+            found = self._read(self.entries + middle * ENTRY, 8)
+            if not least < found < most:
+                raise TokenListError("token list damaged: order")
+            if found <= token:
+                low = middle
+                least = found
             else:
                 high = middle
-        return None
+                most = found
+        block = self._read(self.entries + low * ENTRY, (high - low) * ENTRY)
+        at = block.find(token)
+        while at % ENTRY:
+            if at < 0:
+                return None
+            at = block.find(token, at + 1)
+        return self._meaning(struct.unpack("<I", block[at + 8 : at + ENTRY])[0])
+
+    def _meaning(self, word):
+        flags = word & (1 << FLAG_BITS) - 1
+        word >>= FLAG_BITS
+        index = []
+        for i in (2, 1, 0):
+            index.append(word & (1 << self.bits[i]) - 1)
+            word >>= self.bits[i]
+            if index[-1] > self.tables[i]:
+                raise TokenListError("token list damaged: an entry")
+        ceiling, expires, group = index
+        if group:
+            name = self._read(HEADER + (group - 1) * self.width, self.width)
+            group = str(name.rstrip(b"\0"), "utf-8")
+        return (
+            group or None, flags, self._number(self._expiries, expires),
+            self._number(self._ceilings, ceiling),
+        )  # fmt: skip
+
+    def _number(self, table, index):
+        if not index:
+            return None
+        return struct.unpack("<I", self._read(table + 4 * (index - 1), 4))[0]
+
+    def _read(self, offset, n):
+        data = self._read_at(offset, n)
+        if len(data) != n:
+            raise TokenListError("token list cut short")
+        return data
+
+
+def whose(key):
+    """The 8 bytes by which a list tells the key that it was made under."""
+    return hmac_sha256(key, b"evtill tokens")[:8]
+
+
+def stamp(version, sha256):
+    """The stamp of a list that was checked. sha256: 32 bytes."""
+    data = struct.pack("<4sI", b"EVTS", version) + sha256
+    return data + struct.pack("<I", binascii.crc32(data))
+
+
+def unstamp(data):
+    """(version, SHA-256) of a stamp. Raises TokenListError."""
+    if len(data) != STAMP or struct.unpack("<I", data[40:])[0] != binascii.crc32(data[:40]):
+        raise TokenListError("token list damaged: its end")
+    return struct.unpack("<I", data[4:8])[0], data[8:40]
