@@ -201,5 +201,5 @@ def test_the_same_on_micropython_in_2_kb_of_heap(bits, tmp_path):
     assert len(lines) == len(uids)
     for uid, line in zip(uids, lines, strict=True):
         used, found = line.split(" ", 1)
-        assert eval(found) == (meaning(given[uid]) if uid in given else None)  # noqa: S307
+        assert eval(found) == (meaning(given[uid]) if uid in given else None)
         assert int(used) <= (2048 if bits == 32 else 4096)

@@ -261,7 +261,7 @@ class Listed:
             group, flags, expires, ceiling = found._meaning(word)
             entries[token] = Token(group or "", flags, expires, ceiling)
         return cls(entries, (names, numbers[:expiries], numbers[expiries:]), found.bits,
-                   found.whose)  # fmt: skip
+                   data[20:28])  # fmt: skip
 
     def words(self) -> Iterator[tuple[bytes, int]]:
         """(token, word) of each entry, in order."""

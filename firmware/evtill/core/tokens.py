@@ -102,14 +102,14 @@ class TokenList:
         self.bits = fields[1:4]
         self.count = fields[4]
         self.tables = fields[5:8]  # how many groups, expiries, ceilings
-        self.width, self.whose, self.crc = fields[8:]
+        self.width, whose_list, self.crc = fields[8:]
         self._expiries = HEADER + self.tables[0] * self.width
         self._ceilings = self._expiries + 4 * self.tables[1]
         self.entries = self._ceilings + 4 * self.tables[2]  # offset of the first
         self.size = self.entries + ENTRY * self.count
         if self.count > MAX_TOKENS or sum(self.bits) + FLAG_BITS != 32:
             raise TokenListError("token list damaged: its header")
-        if key is not None and whose(key) != self.whose:
+        if key is not None and whose(key) != whose_list:
             raise TokenListError("token list of another charger: made under another key")
 
     def find(self, token):
