@@ -62,6 +62,36 @@ def test_the_program_does_the_same_and_lines_stay():
     assert '("_kept", "x")' in after["base"]  # text is not touched
 
 
+PARAMETERS = """
+def outer(first, second=3):
+    third = first + 1
+    def inner(value, *rest, key=1):
+        return [value + second + third for second in (1, 2)] + [first, key]
+    return inner(5, key=2), [second for _ in range(1)], (lambda first: first + second)(7)
+class Thing:
+    def method(self, alpha, beta):
+        try:
+            self.alpha = alpha // 0
+        except ZeroDivisionError as beta:
+            return (lambda gamma, delta=alpha: (gamma, delta))(str(beta)[:0])
+def waits(what, timeout_ms): return (what, timeout_ms)
+result = outer(1), Thing().method(4, 5), waits(1, timeout_ms=2)
+"""
+
+
+def test_parameters_that_no_call_names_are_short_and_mean_the_same():
+    after = shorten({"m": PARAMETERS}, keywords=("value",))["m"]
+    before: dict = {}
+    short: dict = {}
+    exec(PARAMETERS, before)
+    exec(after, short)
+    assert short["result"] == before["result"]
+    assert "timeout_ms" in after and "value" in after  # named by calls, here and elsewhere
+    for name in ("first", "delta", "what"):
+        assert name not in after
+    assert after.count("\n") == PARAMETERS.count("\n")
+
+
 def test_names_that_a_library_knows_are_kept():
     assert "_shared_state" in shorten({"base": BASE}, keep=("_shared_state",))["base"]
 

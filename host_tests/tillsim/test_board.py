@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tillctl import firmware
+from tillsim.board import SILICON_KB, own_bytes
 
 MPREMOTE = [sys.executable, "-m", "mpremote", "connect"]
 
@@ -111,3 +112,9 @@ def test_no_board_is_said_in_one_line():
     assert done.returncode == 1
     assert done.stderr.startswith("tillctl: /dev/no-such-port: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+def test_the_heap_on_top_is_what_the_boards_own_python_holds(bits):
+    """Not more, or the firmware would have more than an ESP32 leaves."""
+    assert 0 <= own_bytes(bits) - SILICON_KB[bits] * 1024 < 2048

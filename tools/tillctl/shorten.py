@@ -20,13 +20,19 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TypeGuard
 
+from tillctl import parameters
+
+_PARAMETERS = 96  # short names for them, most of which private names have taken already
 _INTEGER = re.compile(r"^(_[A-Z][A-Z0-9_]*) = ([-+*<|() 0-9A-Fa-fx_]*[0-9A-Fa-f)])( *#.*)?$", re.M)
 _PRIVATE = re.compile(r"_[A-Za-z][A-Za-z0-9_]*$")
 
 
-def shorten(sources: dict[str, str], keep: Iterable[str] = ()) -> dict[str, str]:
-    """{module: source} with short private names. keep: names of others' (a library's base class)
-    that must stay. Raises ValueError for a module that reaches private names by text."""
+def shorten(
+    sources: dict[str, str], keep: Iterable[str] = (), keywords: Iterable[str] = ()
+) -> dict[str, str]:
+    """{module: source} with short names. keep: private names of others' (a library's base class)
+    that must stay; keywords: parameters that calls from outside name. Raises ValueError for a
+    module that reaches private names by text."""
     folded = {name: _INTEGER.sub(r"\1 = const(\2)\3", text) for name, text in sources.items()}
     kept = set(keep) | set().union(*(_imported(text) for text in folded.values()))
     private = {name: _private_names(name, text) - kept for name, text in folded.items()}
@@ -42,7 +48,9 @@ def shorten(sources: dict[str, str], keep: Iterable[str] = ()) -> dict[str, str]
         alone = sorted(n for n in private[module] if count[n] == 1)
         names = shared | dict(zip(alone, own, strict=False))
         out[module] = _rename(text, {n: names[n] for n in private[module]})
-    return out
+    named = set(keywords).union(*(parameters.keywords(text) for text in out.values()))
+    few = list(itertools.islice(_fresh(kept), _PARAMETERS))
+    return {module: parameters.rename(text, named, few) for module, text in out.items()}
 
 
 def _private_names(module: str, text: str) -> set[str]:

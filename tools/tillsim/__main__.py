@@ -91,7 +91,8 @@ def _interpreter(command: argparse.ArgumentParser) -> None:
     command.add_argument("--bits", type=int, choices=(32, 64), default=64,
                          help="MicroPython's object width (default: %(default)s)")  # fmt: skip
     command.add_argument("--heap", default="", help="MicroPython's heap (default: that of an ESP32 "
-                         "without PSRAM, 112k, or twice that in 64 bits)")  # fmt: skip
+                         "without PSRAM, 112k, or twice that in 64 bits, and what the board's own "
+                         "Python holds)")  # fmt: skip
 
 
 def run_board(args: argparse.Namespace) -> int:

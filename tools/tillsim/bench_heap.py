@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tillctl import firmware, flash
 from tillsim import play, runtime
-from tillsim.board import HEAPS, SILICON
+from tillsim.board import SILICON, SILICON_KB
 from tillsim.kernel import BoardHung
 from tillsim.scenario import Scenario, load
 
@@ -41,13 +41,14 @@ def lines() -> list[str]:
     files = [p for p in tree.rglob("*.mpy")]
     scenario = load(SCENARIO)
     used, free = _idle(scenario)
+    own = SILICON_KB[32] * 1024
     return [
         f"{len(files)} .mpy files, {sum(p.stat().st_size for p in files)} bytes of flash",
         f"code, run in place from ROM:       {_imported(tree, rom):6} bytes of heap",
         f"code, were it loaded from .mpy:    {_imported(tree, None):6} bytes of heap",
-        f"charger at idle, link up:          {used:6} bytes used, {free} free of {HEAPS[32]}",
-        "  (the virtual board's own Python counted in: an ESP32 has that in C)",
-        f"smallest heap that a whole session runs in: {_smallest(scenario)} kB",
+        f"charger at idle, link up:          {used - own:6} bytes used, {free} free of 112 kB",
+        f"smallest heap that a whole session runs in: {_smallest(scenario) - SILICON_KB[32]} kB",
+        f"  (the virtual board's own Python apart, {SILICON_KB[32]} kB: an ESP32 has that in C)",
     ]
 
 
@@ -80,7 +81,7 @@ def _idle(scenario: Scenario) -> tuple[int, int]:
 
 def _smallest(scenario: Scenario) -> int:
     """kB, by bisection; a session has run when its record is in the ledger."""
-    return _bisect(60, 112, lambda kb: _runs(scenario, kb))
+    return _bisect(60, 112 + SILICON_KB[32], lambda kb: _runs(scenario, kb))
 
 
 def _bisect(low: int, high: int, good: Callable[[int], bool]) -> int:
