@@ -6,6 +6,7 @@ import random
 import pytest
 
 from evtill.core import journal as log
+from evtill.core import journal_frames, segments
 from evtill.core.errors import JournalError, JournalFull
 from evtill.core.frames import encode
 from evtill.core.journal import Journal
@@ -333,7 +334,7 @@ def test_a_segment_of_a_newer_format_is_left_alone() -> None:
     store, _, _ = filled(1)
     newest = max(n for n in store.names() if n.startswith("r"))
     number = int(newest[1:], 16) + 1
-    store.append(f"r{number:06x}", *encode(log.HEAD, 99, bytes((log.VERSION + 1,)) + bytes(60)))
+    store.append(f"r{number:06x}", *encode(journal_frames.HEAD, 99, bytes((journal_frames.VERSION + 1,)) + bytes(60)))
     before = store.copy().files
     with pytest.raises(JournalError, match="newer than this firmware"):
         Journal(store)
@@ -433,7 +434,7 @@ def test_running_out_of_memory_amid_a_put_changes_nothing(monkeypatch: pytest.Mo
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(log, "encode", no_memory)
+        patch.setattr(segments, "encode", no_memory)
         with pytest.raises(MemoryError):
             put(journal)
     assert journal.chain() == before
