@@ -334,7 +334,8 @@ def test_a_segment_of_a_newer_format_is_left_alone() -> None:
     store, _, _ = filled(1)
     newest = max(n for n in store.names() if n.startswith("r"))
     number = int(newest[1:], 16) + 1
-    store.append(f"r{number:06x}", *encode(journal_frames.HEAD, 99, bytes((journal_frames.VERSION + 1,)) + bytes(60)))
+    newer = bytes((journal_frames.VERSION + 1,)) + bytes(60)
+    store.append(f"r{number:06x}", *encode(journal_frames.HEAD, 99, newer))
     before = store.copy().files
     with pytest.raises(JournalError, match="newer than this firmware"):
         Journal(store)

@@ -18,17 +18,18 @@ from evtill.core.errors import JournalError, JournalFull
 from evtill.core.frames import FrameReader, encode
 from evtill.core.journal_frames import (
     ASIDE,
-    BOOT,
     PAGINATION,
     RECORD,
     State,
     record_head,
     record_of,
 )
-from evtill.core.segments import Segments
-from evtill.core.session_log import CHECKPOINT, START, STOP, SessionLog
-
-__all__ = ("BOOT", "CHECKPOINT", "START", "STOP", "Journal")
+from evtill.core.journal_frames import (
+    BOOT as BOOT,
+)
+from evtill.core.segments import FULL, Segments
+from evtill.core.session_log import CHECKPOINT as CHECKPOINT
+from evtill.core.session_log import START, STOP, SessionLog
 
 ASIDE_NAME = "aside"
 _SEGMENT_BYTES = 32640  # eight blocks of 4 KiB less what LittleFS keeps in them
@@ -45,7 +46,8 @@ class Journal:
 
     damage: what was found amiss, as (what, number), at most 8 of them: "torn" bytes at an end that
     were never a whole frame; "frame" or "session" sequence of a frame that is lost; "record" seq;
-    "start" 0 of a session whose start is lost. Whoever reports them removes them."""
+    "start" 0 of a session whose start is lost. Whoever reports them removes them.
+    memo: the bytes (at most 32) that the last put_record() was given to remember."""
 
     def __init__(self, store, segment_bytes=_SEGMENT_BYTES, reserve_bytes=_RESERVE_BYTES):
         self._store = store
@@ -62,6 +64,7 @@ class Journal:
         last_record = self._segments.load(state)
         self._session.load(state.closed)
         self._state = state
+        self.memo = state.memo
         if self._session.is_open():
             state.pagination = max(state.pagination, self._session.pagination + 1)
         if last_record:
@@ -123,7 +126,7 @@ class Journal:
     def put_record(self, record_id, jws, closes=True, memo=None):
         """Appends a signed record (`jws`: see packing.split) under the next seq, and closes the
         open session by it unless `closes` is False (an amendment, which may not come while one is
-        open). memo: bytes (at most 32) to be the journal's `memo` from then on. Returns the seq."""
+        open). Returns the seq."""
         self._check()
         is_open = self._session.is_open()
         if is_open and not closes:
@@ -136,7 +139,7 @@ class Journal:
         head = self._begin(header if form else None)
         state.prev = digest
         if memo is not None:
-            state.memo = memo
+            self.memo = state.memo = memo
         self._append_records([(RECORD, (first,) + parts)], head)
         if is_open:
             self._forget_session()
@@ -148,7 +151,7 @@ class Journal:
         self._broken = True
         if header is not None and header != self._state.header:
             self._state.header = header
-            self._segments.turn()  # a segment has one header
+            self._segments.used = FULL  # a segment has one header
         return self._state.pack(self._state.header)
 
     def _append_records(self, frames, head):
@@ -156,20 +159,18 @@ class Journal:
         state = self._state
         for kind, parts in frames:
             state.apply(kind, parts[0])
-        name, chunks, sequence = self._segments.prepare(frames, head, state.pack(state.memo))
-        if self._commit(name, chunks):
-            self._segments.accept()
-            state.seqs.unsaved = 0
-            self._broken = False
-        elif self._segments.sequence != sequence:
+        sequence = self._segments.append(self._commit, frames, head, state)
+        if self._segments.sequence != sequence:
             raise JournalError("the journal cannot be written")
+        self._state.seqs.unsaved = 0
+        self._broken = False
 
     def _append_session(self, frames):
         session = self._session
         if (frames[0][0] == START) == session.is_open():
             raise JournalError("a session is open" if session.is_open() else "no session is open")
-        name, chunks, sequence = self._io(session.prepare, frames, self._state.pagination)
-        if self._commit(name, chunks) and self._io(session.accept):
+        opened, sequence = self._io(session.append, self._commit, frames, self._state.pagination)
+        if opened:
             self._state.pagination += 1
         if session.sequence != sequence:
             raise JournalError("the journal cannot be written")
@@ -190,11 +191,6 @@ class Journal:
         return False
 
     # -- what is known ------------------------------------------------------------------------
-
-    @property
-    def memo(self):
-        """The bytes that the last put_record() was given to remember; b"" when none ever was."""
-        return self._state.memo
 
     def chain(self):
         """(seq, sha256 of the previous record in hex, OCMF pagination) of the next record: the

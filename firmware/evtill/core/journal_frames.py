@@ -2,14 +2,15 @@
 
 | kind | payload (little-endian) |
 | --- | --- |
-| HEAD, STATE | all of the state, up to this frame: _FIXED; a length and so many bytes of text (in HEAD
-|             | the JWS header of the segment's records, in STATE the memo); done_set's bits |
+| HEAD, STATE | all of the state before (HEAD) or with (STATE) the frames beside it: _FIXED; a
+|             | length and so many bytes of text (in HEAD the JWS header of the segment's records,
+|             | in STATE the memo); done_set's bits |
 | RECORD | _RECORD, the id, then packing's parts |
 | PAGINATION | the one that was given (4 bytes) |
 | BOOT | the application's: once a boot |
 
 Kinds 2 to 4 are the open session's (session_log.py). Those from 64 on are the application's, and
-change no state. Everything here raises JournalError for a payload that a newer firmware wrote.
+change no state.
 """
 
 import struct
@@ -29,7 +30,6 @@ BOOT = 8
 # version, next seq, next pagination, boots, last session with a record, first seq not done, prev
 _FIXED = "<BIIIII32s"
 _FIXED_BYTES = 53
-STATE_BYTES_MIN = _FIXED_BYTES + 1
 _RECORD = "<IIIBB"  # seq, session that it closes (0: none), next pagination, form, id's length
 _RECORD_BYTES = 14
 
@@ -56,19 +56,24 @@ class State:
         return fixed + bytes((len(text),)) + text + seqs.bits
 
     def apply(self, kind, payload):
-        """Takes a frame in, be it one that is read or one that is about to be written. A RECORD's
-        payload may end before its parts: their hash, `prev`, is the caller's to set."""
+        """Takes a frame in, be it one that is read or one that is about to be written; a RECORD's
+        payload may end before its parts: their hash, `prev`, is the caller's to set. Raises
+        JournalError for what a newer firmware wrote."""
         if kind <= STATE:
-            check_version(payload)
-            _, end, self.pagination, self.boots, self.closed, base, self.prev = (
-                struct.unpack_from(_FIXED, payload)
+            if payload[0] > VERSION:
+                raise JournalError(
+                    "the journal's format %d is newer than this firmware" % payload[0]
+                )
+            _, end, self.pagination, self.boots, self.closed, base, self.prev = struct.unpack_from(
+                _FIXED, payload
             )
-            text, bits = _text_and_bits(payload)
+            n = _FIXED_BYTES + 1 + payload[_FIXED_BYTES]
+            text = bytes(payload[_FIXED_BYTES + 1 : n])
             if kind == HEAD:
                 self.header = text
             else:
                 self.memo = text
-            self.seqs = DoneSet(base, end, bits)
+            self.seqs = DoneSet(base, end, payload[n:])
         elif kind == RECORD:
             seq, closes, self.pagination, _, _ = struct.unpack_from(_RECORD, payload)
             self.seqs.grow(seq + 1)
@@ -77,30 +82,6 @@ class State:
             self.pagination = struct.unpack("<I", payload)[0] + 1
         elif kind == BOOT:
             self.boots += 1
-
-
-def check_version(payload):
-    """Of a HEAD or STATE."""
-    if payload[0] > VERSION:
-        raise JournalError("the journal's format %d is newer than this firmware" % payload[0])
-
-
-def _text_and_bits(payload):
-    n = STATE_BYTES_MIN + payload[_FIXED_BYTES]
-    return bytes(payload[STATE_BYTES_MIN:n]), payload[n:]
-
-
-def header_of(payload):
-    """A HEAD's."""
-    return _text_and_bits(payload)[0]
-
-
-def first_seq(kind, payload):
-    """The first seq that may come with or behind a HEAD, STATE or RECORD; None of other kinds."""
-    if kind <= STATE:
-        check_version(payload)
-        return struct.unpack_from("<I", payload, 1)[0]
-    return struct.unpack_from("<I", payload)[0] if kind == RECORD else None
 
 
 def record_head(record_id, state, closes, form, parts):

@@ -16,13 +16,18 @@ _TRIES = 4  # after so many without an answer, a record makes room for others fo
 _SAVE_EVERY = 16
 _REFUSED_MAX = 8
 # An entry in flight: [seq, id, hash in hex, ms when to send again, times sent].
-_SEQ, _ID, _HASH, _DUE, _SENT = range(5)
+_SEQ = 0
+_ID = 1
+_HASH = 2
+_DUE = 3
+_SENT = 4
 
 
-class Window:
+class Outbox:
     """What is in flight of a log: at most a window of records, in the order of their seq.
 
-    log: next_waiting(seq), load(seq), waiting(), done(seq), unsaved(), save(), set_aside(seq, why).
+    log: a journal.Journal, or whatever has its next_waiting(), load(), waiting(), done(),
+    unsaved(), save() and set_aside(): an EventRing is its own.
     refused: (id, reason) of those set aside, at most 8, for whoever reports and removes them."""
 
     def __init__(self, log, resend_ms=_RESEND_MS):
@@ -32,6 +37,13 @@ class Window:
         self._cursor = 0  # all that wait below it are in flight, or parked until the next lap
         self._lap_ms = None
         self.refused = []
+
+    def put(self, record_id, jws, closes=True, memo=None):
+        """Queues a signed record, durably; the journal's open session is closed by it, unless
+        `closes` is False (an amendment). memo: bytes to be the journal's, for what must be
+        remembered of a session when its record is gone. Returns its seq. Raises JournalError: then
+        it is not queued, and the session is still open."""
+        return self._log.put_record(record_id, jws, closes, memo)
 
     def waiting(self):
         """How many records the backend has not acknowledged (those set aside apart)."""
@@ -154,14 +166,3 @@ class Window:
             if entry[_HASH] == sha256_hex and entry[_ID] == (record_id or entry[_ID]):
                 return self._flight.pop(i)
         return None
-
-
-class Outbox(Window):
-    """The signed records of a journal."""
-
-    def put(self, record_id, jws, closes=True, memo=None):
-        """Queues a signed record, durably; the journal's open session is closed by it, unless
-        `closes` is False (an amendment). memo: bytes to be the journal's, for what must be
-        remembered of a session when its record is gone. Returns its seq. Raises JournalError: then
-        it is not queued, and the session is still open."""
-        return self._log.put_record(record_id, jws, closes, memo)

@@ -10,27 +10,16 @@ from array import array
 
 from evtill.core.errors import JournalError
 from evtill.core.frames import OVERHEAD, encode, size_of
-from evtill.core.journal_frames import (
-    BOOT,
-    HEAD,
-    RECORD,
-    STATE,
-    STATE_BYTES_MIN,
-    first_seq,
-    header_of,
-)
+from evtill.core.journal_frames import BOOT, HEAD, RECORD, STATE, State
 
-_HEADS = 2 * (OVERHEAD + STATE_BYTES_MIN)
-
-
-def _name(number):
-    return "r%06x" % number
+FULL = 1 << 24
+_NAME = "r%06x"
 
 
 class Segments:
     """store, reader: see frames.py; note(what, number) is told of damage. Raises OSError.
 
-    sequence: the next frame's."""
+    sequence: the next frame's. used: bytes in the newest file; FULL: the next append begins one."""
 
     def __init__(self, store, reader, note, segment_bytes):
         self._store = store
@@ -51,16 +40,18 @@ class Segments:
         self._newest = numbers[-1] if numbers else 0
         whole = -1
         for number in numbers:
-            kind, first = self._first_of(_name(number))
+            kind, first = self._first_of(_NAME % number)
             if kind == HEAD:
                 whole = len(self._files)
             if kind is not None:  # of a segment that is all garbage nothing is used, nor removed
                 self._files.append(number)
                 self._files.append(first)
-        # A first segment shorter than its two heads was torn while it was made.
-        if whole < 0 and numbers and (numbers != [1] or self._store.size(_name(1)) >= _HEADS):
-            raise JournalError("no segment of the journal can be read")
-        self.turn()
+        if whole < 0 and numbers:
+            # A first segment shorter than its two heads was torn while it was made.
+            heads = 2 * (OVERHEAD + len(state.pack(b"")))
+            if numbers != [1] or self._store.size(_NAME % 1) >= heads:
+                raise JournalError("no segment of the journal can be read")
+        self.used = FULL
         last_record = None
         for at in range(max(whole, 0), len(self._files), 2):
             last_record = self._read(self._files[at], at == whole, state)
@@ -69,23 +60,24 @@ class Segments:
     def _numbers(self):
         numbers = [int(n[1:], 16) for n in self._store.names() if len(n) == 7 and n[0] == "r"]
         numbers.sort()
-        while numbers and not self._store.size(_name(numbers[-1])):
+        while numbers and not self._store.size(_NAME % numbers[-1]):
             numbers.pop()  # made, but nothing was written before the cut
         return numbers
 
     def _first_of(self, name):
         """(kind of the first whole frame that tells, first seq that the segment may hold)."""
         for offset, kind, sequence, length in self._reader.scan(name):
-            first = first_seq(kind, self._reader.payload(name, offset, length))
             if offset:
                 self._note("frame", sequence - 1)
-            if first is not None:
-                return kind, first
+            if kind <= STATE or kind == RECORD:
+                state = State()
+                state.apply(kind, self._reader.payload(name, offset, length))
+                return kind, state.seqs.end - (kind == RECORD)
         return None, 0
 
     def _read(self, number, is_first, state):
         """Returns the last record's seq when no state follows it."""
-        name = _name(number)
+        name = _NAME % number
         last_record = None
         for offset, kind, sequence, length in self._reader.scan(name):
             if not is_first and sequence != self.sequence:
@@ -101,25 +93,23 @@ class Segments:
         if self._reader.skipped:
             self._note("torn", self._reader.skipped)
         if number == self._newest:
-            self._used = self._store.size(name)
+            self.used = self._store.size(name)
         return last_record
 
     # -- appending ----------------------------------------------------------------------------
 
-    def turn(self):
-        """What is appended next begins a segment."""
-        self._used = self._segment_bytes
-
-    def prepare(self, frames, head, state):
-        """(name of the file, chunks to append to it, sequence of the next frame then) for
-        (kind, parts) `frames` and a STATE behind them. head: payload of a new segment's HEADs,
-        that know nothing of the frames; state: STATE's, that knows of them."""
-        frames = frames + [(STATE, (state,))]
+    def append(self, commit, frames, head, state):
+        """Appends (kind, parts) frames and a STATE. head: payload of a new segment's HEADs, that
+        know nothing of the frames; state: that knows of them. commit(name, chunks): makes it
+        durable and returns True, or loads what is, or raises. Returns what `sequence` is then."""
+        frames = frames + [(STATE, (state.pack(state.memo),))]
+        first = state.seqs.end
         number = self._newest
-        used = self._used
+        used = self.used
         size = 0
-        for _, parts in frames:
+        for kind, parts in frames:
             size += OVERHEAD + size_of(parts)
+            first -= kind == RECORD
         if used + size > self._segment_bytes:
             number += 1
             used = 0
@@ -129,16 +119,14 @@ class Segments:
         for kind, parts in frames:
             chunks += encode(kind, sequence, *parts)
             sequence += 1
-        self._pending = (number, first_seq(HEAD, head), used + size_of(chunks), sequence)
-        return _name(number), chunks, sequence
-
-    def accept(self):
-        """What prepare() gave is durable."""
-        number, first, self._used, self.sequence = self._pending
-        if number != self._newest:
-            self._newest = number
-            self._files.append(number)
-            self._files.append(first)
+        if commit(_NAME % number, chunks):
+            self.used = used + size_of(chunks)
+            self.sequence = sequence
+            if number != self._newest:
+                self._newest = number
+                self._files.append(number)
+                self._files.append(first)
+        return sequence
 
     def drop(self, seqs):
         """Removes all but the newest of those whose records are done. Whether there were any."""
@@ -148,7 +136,7 @@ class Segments:
         while at + 2 < len(files):
             first = seqs.next(files[at + 1])
             if first is None or first >= files[at + 3]:
-                self._store.remove(_name(files[at]))
+                self._store.remove(_NAME % files[at])
                 files = self._files = files[:at] + files[at + 2 :]
             else:
                 at += 2
@@ -174,7 +162,7 @@ class Segments:
         return place
 
     def _find_in(self, number, seq, hinted=True):
-        name = _name(number)
+        name = _NAME % number
         start = 0
         if hinted and self._hint[0] == number and self._hint[1] <= seq:
             start = self._hint[2]
@@ -194,5 +182,7 @@ class Segments:
         """The JWS header of a segment's records; `otherwise` when both its HEADs are damaged."""
         for offset, kind, _, length in self._reader.scan(name):
             if kind == HEAD:
-                return header_of(self._reader.payload(name, offset, length))
+                state = State()
+                state.apply(kind, self._reader.payload(name, offset, length))
+                return state.header
         return otherwise
