@@ -27,16 +27,28 @@ VERSION = 1
 
 
 class EventRing(Outbox):
-    """The events, and what is in flight of them. store: see frames.py, for this ring alone."""
+    """The events' own outbox. store: see frames.py, for this ring alone.
+
+    Its log is an object of its own: private names that the build shortens could clash with those
+    of a base class in another file."""
 
     def __init__(self, store, half_bytes=_HALF_BYTES):
-        super().__init__(self)
+        super().__init__(_Ring(store, half_bytes))
+        self.put = self._log.put
+
+    def dropped(self):
+        """Events lost so far, ever: to the rate limit, the ring's size, failing flash, refusal."""
+        return self._log.dropped
+
+
+class _Ring:
+    def __init__(self, store, half_bytes):
         self._store = store
         self._reader = FrameReader(store)
         self._half_bytes = half_bytes
         self._tokens = _BURST
         self._refilled_ms = None
-        self._dropped = 0
+        self.dropped = 0
         self._seqs = DoneSet(0, 0, b"")
         self._current = 0  # the file that is appended to
         self._first = [0, 0]  # the first seq that each file may hold
@@ -48,18 +60,14 @@ class EventRing(Outbox):
         except OSError:
             self._broken = True
 
-    def dropped(self):
-        """Events lost so far, ever: to the rate limit, the ring's size, failing flash, refusal."""
-        return self._dropped
-
     def put(self, event_id, payload, now_ms):
         """Keeps an event (ASCII id, bytes). Whether it is durable: if not, it is dropped, or held
         until flash takes it. Never raises."""
         if not self._allowed(now_ms):
-            self._dropped += 1
+            self.dropped += 1
             return False
         if len(self._held) == _HELD_MAX and not self._write_held():
-            self._dropped += 1
+            self.dropped += 1
             return False
         self._held.append((event_id.encode(), payload))
         return self._write_held()
@@ -69,7 +77,7 @@ class EventRing(Outbox):
         self._looks = 0
         while self._held:
             event_id, payload = self._held[0]
-            dropped = self._dropped
+            dropped = self.dropped
             end = self._seqs.end
             try:
                 if self._broken:
@@ -83,7 +91,7 @@ class EventRing(Outbox):
                 self._broken = True  # what is in flash is read again before the next
                 if self._seqs.end > end:
                     self._seqs.grow(end)  # nobody may look for what was not written
-                self._dropped = dropped
+                self.dropped = dropped
                 return False
             self._held.pop(0)
         return True
@@ -107,7 +115,7 @@ class EventRing(Outbox):
             self._turn(names)
             name = _NAMES[self._current]
         seqs = self._seqs
-        state = struct.pack(_STATE_FORMAT, VERSION, seqs.end, seqs.base, self._dropped) + seqs.bits
+        state = struct.pack(_STATE_FORMAT, VERSION, seqs.end, seqs.base, self.dropped) + seqs.bits
         self._store.append(name, *chunks, *encode(_STATE, seqs.end, state))
         seqs.unsaved = 0
 
@@ -116,7 +124,7 @@ class EventRing(Outbox):
         first = self._first[self._current]
         seq = self._seqs.next(0)
         while seq is not None and seq < first:
-            self._dropped += 1
+            self.dropped += 1
             self._seqs.done(seq)
             seq = self._seqs.next(seq)
         self._current ^= 1
@@ -127,7 +135,7 @@ class EventRing(Outbox):
     def _load(self):
         """The newer file is the one whose last state is the later one."""
         latest = -1
-        dropped = self._dropped
+        dropped = self.dropped
         end = base = 0
         bits = b""
         for i, name in enumerate(_NAMES):
@@ -145,16 +153,16 @@ class EventRing(Outbox):
                         raise OSError(5)
                     latest = sequence
                     self._current = i
-                    _, n, base, self._dropped = struct.unpack_from(_STATE_FORMAT, payload)
+                    _, n, base, self.dropped = struct.unpack_from(_STATE_FORMAT, payload)
                     bits = payload[_STATE_BYTES:]
                     end = max(end, n)
             if self._first[i] < 0:
                 self._first[i] = end
         self._seqs = DoneSet(base, end, bits)
-        self._dropped = max(dropped, self._dropped)
+        self.dropped = max(dropped, self.dropped)
         self._broken = False
 
-    # -- a log for the Outbox -------------------------------------------------------------------
+    # -- what an Outbox asks of its log --------------------------------------------------------
 
     def next_waiting(self, seq):
         if self._held:
@@ -197,5 +205,5 @@ class EventRing(Outbox):
 
     def set_aside(self, seq, reason):
         """An event that the backend refuses, or that flash has lost, is dropped."""
-        self._dropped += 1
+        self.dropped += 1
         self.done(seq)

@@ -18,18 +18,17 @@ from evtill.core.errors import JournalError, JournalFull
 from evtill.core.frames import FrameReader, encode
 from evtill.core.journal_frames import (
     ASIDE,
+    BOOT,
     PAGINATION,
     RECORD,
     State,
     record_head,
     record_of,
 )
-from evtill.core.journal_frames import (
-    BOOT as BOOT,
-)
 from evtill.core.segments import FULL, Segments
-from evtill.core.session_log import CHECKPOINT as CHECKPOINT
-from evtill.core.session_log import START, STOP, SessionLog
+from evtill.core.session_log import CHECKPOINT, START, STOP, SessionLog
+
+__all__ = ("BOOT", "CHECKPOINT", "START", "STOP", "Journal")
 
 ASIDE_NAME = "aside"
 _SEGMENT_BYTES = 32640  # eight blocks of 4 KiB less what LittleFS keeps in them
@@ -37,6 +36,7 @@ _SEGMENT_BYTES = 32640  # eight blocks of 4 KiB less what LittleFS keeps in them
 _RESERVE_BYTES = 98304
 _WORST_SESSION_BYTES = 16384
 _DAMAGE_MAX = 8
+_ENOSPC = 28
 LOST = "lost"  # the reason to set aside what flash has lost
 
 
@@ -186,7 +186,7 @@ class Journal:
         except OSError as e:
             self._broken = True
             self._check()
-            if e.args[0] == 28:  # ENOSPC: nothing was written
+            if e.args[0] == _ENOSPC:  # nothing was written
                 raise JournalFull("no room in the journal")
         return False
 
@@ -300,4 +300,6 @@ class Journal:
             return job(*args)
         except OSError as e:
             self._broken = True
+            if e.args[0] == _ENOSPC:  # LittleFS needs room to remove a file, too
+                raise JournalFull("no room in the journal")
             raise JournalError("the journal cannot be read: %s" % e)

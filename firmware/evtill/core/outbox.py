@@ -26,8 +26,8 @@ _SENT = 4
 class Outbox:
     """What is in flight of a log: at most a window of records, in the order of their seq.
 
-    log: a journal.Journal, or whatever has its next_waiting(), load(), waiting(), done(),
-    unsaved(), save() and set_aside(): an EventRing is its own.
+    log: a journal.Journal, or what has its next_waiting(), load(), waiting(), done(), unsaved(),
+    save() and set_aside().
     refused: (id, reason) of those set aside, at most 8, for whoever reports and removes them."""
 
     def __init__(self, log, resend_ms=_RESEND_MS):
