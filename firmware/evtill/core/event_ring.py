@@ -10,7 +10,7 @@ import struct
 from evtill.core.done_set import DoneSet
 from evtill.core.errors import JournalError
 from evtill.core.frames import FrameReader, encode
-from evtill.core.outbox import Outbox
+from evtill.core.outbox import Window
 
 _NAMES = ("e0", "e1")
 _HALF_BYTES = 12288  # three blocks of 4 KiB a file
@@ -26,7 +26,7 @@ _STATE_BYTES = 13
 VERSION = 1
 
 
-class EventRing(Outbox):
+class EventRing(Window):
     """The events' own outbox. store: see frames.py, for this ring alone.
 
     Its log is an object of its own: private names that the build shortens could clash with those
@@ -162,7 +162,7 @@ class _Ring:
         self.dropped = max(dropped, self.dropped)
         self._broken = False
 
-    # -- what an Outbox asks of its log --------------------------------------------------------
+    # -- what a Window asks of its log --------------------------------------------------------
 
     def next_waiting(self, seq):
         if self._held:

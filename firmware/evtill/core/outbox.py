@@ -23,7 +23,7 @@ _DUE = 3
 _SENT = 4
 
 
-class Outbox:
+class Window:
     """What is in flight of a log: at most a window of records, in the order of their seq.
 
     log: a journal.Journal, or what has its next_waiting(), load(), waiting(), done(), unsaved(),
@@ -37,13 +37,6 @@ class Outbox:
         self._cursor = 0  # all that wait below it are in flight, or parked until the next lap
         self._lap_ms = None
         self.refused = []
-
-    def put(self, record_id, jws, closes=True, memo=None):
-        """Queues a signed record, durably; the journal's open session is closed by it, unless
-        `closes` is False (an amendment). memo: bytes to be the journal's, for what must be
-        remembered of a session when its record is gone. Returns its seq. Raises JournalError: then
-        it is not queued, and the session is still open."""
-        return self._log.put_record(record_id, jws, closes, memo)
 
     def waiting(self):
         """How many records the backend has not acknowledged (those set aside apart)."""
@@ -166,3 +159,14 @@ class Outbox:
             if entry[_HASH] == sha256_hex and entry[_ID] == (record_id or entry[_ID]):
                 return self._flight.pop(i)
         return None
+
+
+class Outbox(Window):
+    """The signed records of a journal."""
+
+    def put(self, record_id, jws, closes=True, memo=None):
+        """Queues a signed record, durably; the journal's open session is closed by it, unless
+        `closes` is False (an amendment). memo: bytes to be the journal's, for what must be
+        remembered of a session when its record is gone. Returns its seq. Raises JournalError: then
+        it is not queued, and the session is still open."""
+        return self._log.put_record(record_id, jws, closes, memo)
