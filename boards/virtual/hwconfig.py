@@ -37,8 +37,11 @@ def data_is_blank():
     return block == b"\xff" * 256
 
 
-def modbus():
-    return ModbusMaster(machine.UART(_METER_UART, baudrate=9600), baudrate=9600)
+def modbus(baud, parity, stop_bits):
+    """The meters' bus; parity: "N", "E" or "O"."""
+    parity = None if parity == "N" else 0 if parity == "E" else 1
+    uart = machine.UART(_METER_UART, baudrate=baud, parity=parity, stop=stop_bits, rxbuf=512)
+    return ModbusMaster(uart, baud, 10 if parity is None and stop_bits == 1 else 11)
 
 
 def reader():

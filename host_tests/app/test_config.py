@@ -31,7 +31,7 @@ WRONG = [
     ("broker_port", 1.5), ("broker_port", None), ("ack_key", "00"), ("ack_key", "ZZ" * 32),
     ("charger_id", ""), ("charger_id", "x" * 35), ("charger_id", "DE\n"),
     ("charger_id", "DE/+#"), ("charger_id", "Ä*1"),
-    ("meter_model", "sdm999"), ("meter_period_ms", 1), ("mqtt_password", "short"),
+    ("meter_model", "sdm 999"), ("meter_period_ms", 1), ("mqtt_password", "short"),
     ("checkpoint_s", -5), ("plug_timeout_s", [60]),
 ]  # fmt: skip
 

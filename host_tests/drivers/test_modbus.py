@@ -63,9 +63,9 @@ def test_impossible_request_is_our_own_mistake(arguments):
 
 
 def test_good_reply():
-    registers, ms = read(lambda: Uart(lambda request: GOOD))
+    registers, ms = read(lambda: Uart(lambda request: GOOD, char_us=1146))
     assert registers == b"\x43\x66\x33\x34"
-    assert ms < 120
+    assert ms <= 100 + 1 + 17 * 11 / 9.6 + 5 + 2  # settling, 17 characters at 9600 baud, silence
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 5])
@@ -169,16 +169,80 @@ def test_recovers_after_each_fault():
     assert run(go())[0]
 
 
-def test_settled_line_costs_no_waiting():
+@pytest.mark.parametrize("baudrate", [9600, 19200, 115200])
+@pytest.mark.parametrize("latency_ms", [1, 4, 15, 60])
+def test_settled_line_costs_little_waiting(baudrate, latency_ms):
+    """What the wire and the slave need, silences counted in, and at most a seventh more."""
+    char_ms = 10000 / baudrate
+
     async def go():
-        master = modbus.ModbusMaster(Uart(lambda request: GOOD))
+        uart = Uart(lambda request: GOOD, delay_ms=latency_ms, char_us=char_ms * 1000)
+        master = modbus.ModbusMaster(uart, baudrate, char_bits=10)
         await master.read_registers(1, 4, 0, 2)
         start = asyncio.get_running_loop().time()
         for _ in range(100):
             await master.read_registers(1, 4, 0, 2)
-        return asyncio.get_running_loop().time() - start
+        return (asyncio.get_running_loop().time() - start) * 10
 
-    assert run(go())[0] <= 100 * 0.008  # 1 ms until the reply comes, then the 3.5 characters
+    silence_ms = max(3.5 * char_ms, 1.75)
+    assert run(go())[0] <= 1.15 * (17 * char_ms + silence_ms + latency_ms) + 1
+
+
+def test_driver_enable_is_high_while_we_send_and_not_a_moment_longer():
+    log = []
+
+    class Pin:
+        def value(self, level):
+            log.append(level)
+
+    class Line(Uart):
+        def write(self, data):
+            log.append("write")
+            return super().write(data)
+
+        def flush(self):
+            log.append("flush")
+
+    async def go():
+        master = modbus.ModbusMaster(Line(lambda request: GOOD), de=Pin())
+        for _ in range(2):
+            await master.read_registers(1, 4, 0, 2)
+
+    run(go())
+    assert log == [0] + 2 * [1, "write", "flush", 0]
+
+
+def test_driver_enable_falls_when_the_uart_fails():
+    levels = []
+
+    class Pin:
+        def value(self, level):
+            levels.append(level)
+
+    async def go():
+        uart = Uart()
+        master = modbus.ModbusMaster(uart, de=Pin())
+        uart.write = lambda data: 3
+        with pytest.raises(ModbusError):
+            await master.read_registers(1, 4, 0, 2)
+
+    run(go())
+    assert levels == [0, 1, 0]
+
+
+def test_bytes_that_nobody_asked_for_are_counted_and_waited_out():
+    """A second master's traffic: its slave may answer still."""
+
+    async def go():
+        uart = Uart(lambda request: GOOD)
+        master = modbus.ModbusMaster(uart)
+        await master.read_registers(1, 4, 0, 2)
+        uart.arrive(framed(b"\x01\x04\x00\x10\x00\x02"))
+        uart.arrive_in(40, framed(b"\x01\x04\x04\xff\xff\xff\xff"))
+        registers = bytes(await master.read_registers(1, 4, 0, 2))
+        return registers, master.strays
+
+    assert run(go())[0] == (b"\x43\x66\x33\x34", 1)
 
 
 def test_broken_uart_is_a_modbus_error():

@@ -9,6 +9,7 @@ from evtill.drivers.pn532 import PN532
 from host_tests import micropython
 from host_tests.fakes.loop import run
 from host_tests.fakes.uart import Uart
+from tillctl.meter_table import compile_table
 from tillsim.meter_wire import MeterWire
 from tillsim.reader_wire import ReaderWire
 
@@ -27,17 +28,18 @@ def recording(feed):
     return Uart(peer), dialogue
 
 
-def meter_dialogue():
-    wire = MeterWire()
+def meter_dialogue(model):
+    wire = MeterWire(model=model)
     wire.set(register_wh=1057465, power_w=10993, voltage_mv=(229100, 230200, 231300))
+    table = compile_table(wire.meter)
     uart, dialogue = recording(wire.feed)
 
     async def go():
-        meter = Meter(ModbusMaster(uart), "sdm630", 1)
+        meter = Meter(ModbusMaster(uart), table)
         return await meter.read(), await meter.read_energy_wh(), await meter.read_serial()
 
     try:
-        return dialogue, run(go())[0]
+        return table, dialogue, run(go())[0]
     finally:
         wire.close()
 
@@ -60,10 +62,13 @@ def reader_dialogue():
     return dialogue
 
 
-@pytest.mark.parametrize("bits", [32, 64])
-def test_recorded_dialogues(bits):
-    dialogue, (reading, energy_wh, serial) = meter_dialogue()
-    code = f"import check_drivers; check_drivers.play({dialogue!r}, {reader_dialogue()!r})"
+@pytest.mark.parametrize(
+    ("model", "bits"), [("sdm630", 32), ("sdm630", 64), ("em340", 32), ("wm3m4", 32)]
+)
+def test_recorded_dialogues(model, bits):
+    table, dialogue, (reading, energy_wh, serial) = meter_dialogue(model)
+    played = f"{table.hex()!r}, {dialogue!r}, {reader_dialogue()!r}"
+    code = f"import check_drivers; check_drivers.play({played})"
     said = micropython.run(code, bits=bits).splitlines()
     assert said[:-1] == [
         f"{reading.energy_wh} {reading.power_w} {reading.voltage_mv} {reading.current_ma}",

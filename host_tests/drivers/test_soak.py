@@ -16,6 +16,7 @@ from evtill.drivers.modbus import ModbusMaster
 from evtill.drivers.pn532 import PN532
 from host_tests.fakes.loop import run
 from host_tests.fakes.uart import Uart
+from tillctl.meter_table import compile_table
 from tillsim.meter_wire import MeterWire
 from tillsim.reader_wire import ReaderWire
 
@@ -82,7 +83,8 @@ def test_polling_a_meter_on_a_bad_line(seconds):
     to_meter, from_meter = BadLine(2, 0.05), BadLine(3, 0.05)
 
     async def go():
-        meter = Meter(ModbusMaster(Uart(lambda r: from_meter(wire.feed(to_meter(r))))), "sdm630", 1)
+        uart = Uart(lambda request: from_meter(wire.feed(to_meter(request))))
+        meter = Meter(ModbusMaster(uart), compile_table(wire.meter))
         read = wrong = 0
         for second in range(seconds):
             wire.set(register_wh=1045120 + second * 3)

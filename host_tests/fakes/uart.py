@@ -6,13 +6,15 @@ import asyncio
 class Uart:
     """`peer(bytes) -> bytes` answers each write; the answer arrives `delay_ms` later.
 
-    `chunk`: bytes that arrive at a time, 1 ms apart; 0 for all at once. `written` is all that the
-    driver sent."""
+    `chunk`: bytes that arrive at a time, 1 ms apart; 0 for all at once. `char_us`: what a byte
+    takes on the wire either way, when that is to be counted. `written` is all that the driver
+    sent."""
 
-    def __init__(self, peer=None, delay_ms=1, chunk=0):
+    def __init__(self, peer=None, delay_ms=1, chunk=0, char_us=0):
         self.peer = peer
         self.delay_ms = delay_ms
         self.chunk = chunk
+        self.char_us = char_us
         self.written = []
         self.rx = bytearray()
         self.broken = False
@@ -35,7 +37,9 @@ class Uart:
         said = self.peer(bytes(data)) if self.peer else b""
         size = self.chunk or max(1, len(said))
         for i in range(0, len(said), size):
-            self.arrive_in(self.delay_ms + i // size, said[i : i + size])
+            piece = said[i : i + size]
+            air_ms = (len(data) + i + len(piece)) * self.char_us / 1000
+            self.arrive_in(self.delay_ms + i // size + air_ms, piece)
         return len(data)
 
     def readinto(self, buf, nbytes=None):

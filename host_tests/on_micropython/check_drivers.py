@@ -1,7 +1,8 @@
 """Drivers on the board's interpreter and asyncio, over a UART that plays recorded dialogues.
 
-`play(meter, reader)` takes two dialogues, each a list of (written, reply) in hex, recorded with the
-wire simulators on CPython. Prints what the drivers made of them."""
+`play(table, meter, reader)` takes a meter's table in hex and two dialogues, each a list of
+(written, reply) in hex, recorded with the wire simulators on CPython. Prints what the drivers made
+of them."""
 
 import asyncio
 import gc
@@ -47,9 +48,9 @@ class Uart(io.IOBase):
         return 0
 
 
-async def _play(meter_dialogue, reader_dialogue):
+async def _play(table, meter_dialogue, reader_dialogue):
     uart = Uart(meter_dialogue)
-    meter = Meter(ModbusMaster(uart), "sdm630", 1, timeout_ms=100)
+    meter = Meter(ModbusMaster(uart), bytes.fromhex(table), timeout_ms=100)
     reading = await meter.read()
     print(reading.energy_wh, reading.power_w, reading.voltage_mv, reading.current_ma)
     print(await meter.read_energy_wh(), await meter.read_serial())
@@ -81,11 +82,11 @@ async def _other_task(ticks):
             ticks.clear()
 
 
-def play(meter_dialogue, reader_dialogue):
+def play(table, meter_dialogue, reader_dialogue):
     async def main():
         ticks = []
         task = asyncio.create_task(_other_task(ticks))
-        await _play(meter_dialogue, reader_dialogue)
+        await _play(table, meter_dialogue, reader_dialogue)
         task.cancel()
         print("others ran", len(ticks) > 50)
 

@@ -37,6 +37,31 @@ SINGLES = (
     (0xC62BE000, 1, -11000),
 )
 NOT_NUMBERS = (0x7F800000, 0xFF800000, 0x7FC00000, 0x7F800001, 0x7F7FFFFF)
+# (kind as in decode(), registers, times, through, exponent, value): by hand.
+DECODED = (
+    (0, "ffff", 1, 1, 0, None), (0, "fffe", 1, 1, 0, 65534),
+    (1, "ffff", 1, 1, 0, -1), (1, "7fff", 1, 1, 0, None),
+    (1, "8000", 1, 10, 0, -3277),
+    (2, "00010000", 1, 1, 0, 65536), (2, "ffffffff", 1, 1, 0, None),
+    (18, "00000001", 10, 1, 0, 655360),
+    (3, "ffffff38", 1, 10, 0, -20), (3, "7fffffff", 1, 1, 0, None),
+    (19, "ff38ffff", 1, 1, 0, -200), (3, "00000005", 1, 10, 0, 1),
+    (3, "fffffffb", 1, 10, 0, -1), (3, "00000004", 1, 10, 0, 0),
+    (4, "0000000000019880", 10, 1, 0, 1045760),
+    (20, "9880000100000000", 10, 1, 0, 1045760),
+    (4, "ffffffffffffffff", 1, 1, 0, None),
+    (5, "7fffffffffffffff", 1, 1, 0, None),
+    (5, "ffffffffffffffff", 1, 1, 0, -1),
+    (22, "a3d74482", 1000, 1, 0, 1045120),
+    (7, "412fe50000000000", 1, 1, 0, 1045120),
+    (7, "3fe0000000000000", 1, 1, 0, 1), (7, "bff8000000000000", 1, 1, 0, -2),
+    (7, "7ff8000000000000", 1, 1, 0, None), (7, "0000000000000000", 1, 1, 0, 0),
+    (8, "ff0008f7", 1000, 1, 0, 229500), (8, "ffffffff", 1, 1, 0, None),
+    (8, "02000001", 1, 1, 0, 100), (8, "00ffffff", 1, 1, 0, 0xFFFFFF),
+    (9, "ffff59fc", 1, 1, 0, -4250), (9, "fdffffff", 1000, 1, 0, -1),
+    (9, "60000001", 1, 1, 0, None),
+    (3, "00000013", 1, 1, -1, 2), (3, "00000013", 1, 1, 1, 190),
+)  # fmt: skip
 # (command, args, frame): logs of libnfc (nfc-tools/libnfc#167) and of techniq/node-pn532#12.
 COMMANDS = (
     (0x32, "0100", "0000ff04fcd4320100f900"),
@@ -143,6 +168,13 @@ def _singles():
         except MeterError:
             got = None
         done += _same(got, None, hex(bits))
+    for kind, registers, times, through, exponent, value in DECODED:
+        buf = b"\x11\x22\x33" + _hex(registers) + b"\x44\x55"
+        try:
+            got = meters.decode(buf, 3, kind, times, through, exponent)
+        except MeterError:
+            got = None
+        done += _same(got, value, "kind %d of %s" % (kind, registers))
     return done
 
 

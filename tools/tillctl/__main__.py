@@ -8,7 +8,7 @@ from evtill.core.errors import EvtillError
 from tillctl.cli import Parser
 
 # Each has add_parser(subparsers), which registers its commands: `run(args) -> exit code`.
-_MODULES = ("flash", "provision", "tariff_cli", "verify_cli", "export", "keys",
+_MODULES = ("flash", "meter_cli", "provision", "tariff_cli", "verify_cli", "export", "keys",
             "rotate_key")  # fmt: skip
 
 

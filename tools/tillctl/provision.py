@@ -8,12 +8,13 @@ import os
 import secrets
 import tempfile
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from evtill.app import config as config_table
 from evtill.core import tokens
 from evtill.core.errors import ConfigError
-from tillctl import flash, token_list
+from tillctl import flash, meter_file, meter_table, token_list
 from tillctl.port import Port, PortError
 from tillctl.tariff_compile import compile_tariff
 
@@ -44,6 +45,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     p.add_argument("--token-key", type=Path, metavar="FILE",
                    help="the key of `tillctl tokens build`, which becomes the charger's "
                    "(default: one of its own)")  # fmt: skip
+    p.add_argument("--meter", metavar="NAME|FILE",
+                   help="the energy meter: see `tillctl meter list`; default: sdm630")  # fmt: skip
+    p.add_argument("--meter-baud", type=int, choices=meter_file.BAUDS,
+                   help="where it is not the factory's")  # fmt: skip
+    p.add_argument("--meter-parity", choices=meter_file.PARITIES)
     p.add_argument("--config", action="append", default=[], metavar="KEY=VALUE")
     p.add_argument("--out", type=Path, default=Path("chargers"), metavar="DIR",
                    help="default: %(default)s")  # fmt: skip
@@ -69,6 +75,11 @@ def run(args: argparse.Namespace) -> int:
         cards = found.cards | cards
         for note in found.notes:
             print(f"provision: {note}")
+    meter = meter_file.find(args.meter) if args.meter else _meter_of(overrides)
+    if args.meter_baud:
+        meter = replace(meter, baud=args.meter_baud)
+    if args.meter_parity:
+        meter = replace(meter, parity=args.meter_parity)
     try:
         tariff = json.loads(args.tariff.read_text())
     except ValueError as e:
@@ -80,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
         Port(args.port), args.id, overrides, compile_tariff(tariff, args.timezone),
         whole or cards,
         known=known, board=args.board, may_format=args.format,
+        meter=meter,
     )  # fmt: skip
     write(args.out, registration)
     Port(args.port).reset()
@@ -97,6 +109,10 @@ def _setting(text: str) -> tuple[str, str | int]:
 
 def _path(folder: Path, charger: str) -> Path:
     return folder / (charger.replace("*", "_") + ".json")
+
+
+def _meter_of(settings: dict) -> meter_file.MeterFile:
+    return meter_file.find(str(settings.get("meter_model", config_table.KEYS["meter_model"][1])))
 
 
 def registration_in(folder: Path, charger: str) -> dict:
@@ -136,12 +152,17 @@ def token_file(key: bytes, cards: Cards | bytes) -> bytes:
 
 def provision(port: Port, charger: str, overrides: dict, tariff: bytes, cards: Cards | bytes,
               known: dict | None = None, board: str = "virtual",
-              may_format: bool = False) -> dict:  # fmt: skip
+              may_format: bool = False,
+              meter: meter_file.MeterFile | None = None) -> dict:  # fmt: skip
     """Provisions the board and returns its registration: {charger, public_key (PEM), ack_key,
-    command_key, token_key (hex), mqtt_password}. Raises ConfigError before the board is touched."""
+    command_key, token_key (hex), mqtt_password}. meter: None for the one of the catalogue that the
+    configuration names. Raises ConfigError, MeterError before the board is touched."""
     known = known or {}
     shared = {key: known.get(key) or secrets.token_hex(n) for key, n in _SECRETS.items()}
-    settings = {"charger_id": charger, **shared, **overrides}
+    meter = meter or _meter_of(overrides)
+    settings = {"charger_id": charger, **shared, **overrides, "meter_model": meter.name}
+    if meter.serial is None and not settings.get("meter_serial"):
+        raise ConfigError(f"meter_serial is missing: no register of a {meter.name} holds it")
     config_table.parse(json.dumps(settings))
     listed = token_file(bytes.fromhex(shared["token_key"]), cards)
 
@@ -158,6 +179,7 @@ def provision(port: Port, charger: str, overrides: dict, tariff: bytes, cards: C
         files = {
             f"{data}/tariff.bin": tariff,
             f"{data}/tokens.bin": listed,
+            f"{data}/meter.bin": meter_table.compile_table(meter),
             f"{data}/config.json": json.dumps(settings).encode(),  # last: it makes the rest count
         }
         port.put(files, Path(scratch))

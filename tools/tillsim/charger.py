@@ -188,7 +188,7 @@ class VirtualCharger:
 
     def __init__(self, charger: str, folder: Path, image: Path, *, start_ms: int | None,
                  mqtt_password: str, real_time: bool = False, bits: int = 64,
-                 heap: str = "") -> None:  # fmt: skip
+                 heap: str = "", meter: str = "sdm630") -> None:  # fmt: skip
         self.charger = charger
         self._command: bytes | None = None  # the last one sent
         self.wall_base_ms = start_ms
@@ -196,7 +196,7 @@ class VirtualCharger:
         self.on_display: Callable[[dict[str, Any]], None] = lambda shown: None
         self.console = bytearray()
         self.kernel = kernel = Kernel(real_time=real_time)
-        self.meter = MeterWire(address=1)
+        self.meter = MeterWire(model=meter)
         self.reader = ReaderWire()
         self.car = Car(kernel, self.meter)
         self._card = 0
@@ -210,7 +210,8 @@ class VirtualCharger:
         self.time_server = TimeServer(kernel, self.network_ms)
 
         self.board = VirtualBoard(kernel, image, bits=bits, heap=heap, log=self.console.extend)
-        self.meter_line = PtyWire(kernel, _Metered(self.car, self.meter), 9600, latency_ms=15)
+        self.meter_line = PtyWire(kernel, _Metered(self.car, self.meter), self.meter.meter.baud,
+                                  latency_ms=15)  # fmt: skip
         self.reader_line = PtyWire(kernel, self.reader, 115200, latency_ms=2)
         self.board.wires += [self.meter_line, self.reader_line]
         kernel.uarts += [self.meter_line, self.reader_line]

@@ -1,8 +1,9 @@
-"""An Eastron SDM630 on its RS-485 line: a real pymodbus RTU server on a pty, and faults.
+"""A meter of the catalogue on its RS-485 line: a real pymodbus RTU server on a pty, and faults.
 
-Register map: Eastron SDM630-Modbus V2 user manual, Modbus protocol, 1.2 and 1.3. Energy is a
-float32 in kWh with 24 significant bits: its steps are 0.12 Wh at 1,045 kWh, and every whole Wh can
-be told apart up to 16,384 kWh. `register_wh` says what a reader of the register gets.
+The registers that it has are those of the meter's file in meters/; how values are put into them is
+written here anew, with struct and exact fractions. A single holds 24 significant bits: an Eastron's
+steps are 0.12 Wh at 1,045 kWh, and every whole Wh can be told apart up to 16,384 kWh.
+`register_wh` says what a reader of the register gets.
 """
 
 import asyncio
@@ -19,33 +20,59 @@ from pymodbus.framer.rtu import FramerRTU
 from pymodbus.server import ModbusSerialServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
+from tillctl import meter_file as meters
+from tillctl.meter_file import MeterFile, Value
+
 # The first five are the scenarios'; the others are for tests of the driver.
 FAULTS = (
     "none", "silent", "wrong_crc", "exception", "foreign_reply",
     "wrong_function", "wrong_count", "short", "long",
 )  # fmt: skip
 
-_VOLTAGE, _CURRENT, _PHASE_POWER = 0x0000, 0x0006, 0x000C
-_POWER, _FREQUENCY, _ENERGY = 0x0034, 0x0046, 0x0048
-_INPUTS = 0x0182  # registers from 0 on; those that this simulator does not feed read as zero
-_SERIAL = 0xFC00
-_MOST = 80  # registers in one request: what others ask an SDM630 for (40 parameters)
 _REQUEST = 8  # bytes of every request that this meter answers (functions 3 and 4)
 _STALL_S = 5.0
+_INTEGERS = {meters.U16: ">H", meters.S16: ">h", meters.U32: ">I", meters.S32: ">i",
+             meters.U64: ">Q", meters.S64: ">q"}  # fmt: skip
+_FLOATS = {meters.FLOAT32: ">f", meters.FLOAT64: ">d"}
 
 
-def float32(value: float) -> float:
-    """The single-precision number nearest to `value`."""
-    return struct.unpack(">f", struct.pack(">f", value))[0]
+def encode(kind: int, value: Fraction) -> bytes:
+    """The registers of `kind` that hold the number nearest to `value`, in the meter's unit."""
+    base = kind & 15
+    if base in _INTEGERS:
+        raw = struct.pack(_INTEGERS[base], round(value))
+    elif base in _FLOATS:
+        raw = struct.pack(_FLOATS[base], float(value))
+    else:
+        exponent = -3  # as fine as 24 bits allow
+        while abs(round(value / Fraction(10) ** exponent)) >= 1 << 23:
+            exponent += 1
+        mantissa = round(value / Fraction(10) ** exponent)
+        raw = struct.pack(">b", exponent) + struct.pack(">i", mantissa)[1:]
+    words = [raw[i : i + 2] for i in range(0, len(raw), 2)]
+    return b"".join(words[::-1] if kind & meters.LOW_FIRST else words)
+
+
+def held(kind: int, raw: bytes) -> Fraction:
+    """The number that the registers `raw` of `kind` hold."""
+    words = [raw[i : i + 2] for i in range(0, len(raw), 2)]
+    raw = b"".join(words[::-1] if kind & meters.LOW_FIRST else words)
+    base = kind & 15
+    if base in (meters.T5, meters.T6):
+        signed = struct.unpack(">i", raw[1:] + b"\x00")[0] >> 8
+        return signed * Fraction(10) ** struct.unpack(">b", raw[:1])[0]
+    return Fraction(struct.unpack((_INTEGERS | _FLOATS)[base], raw)[0])
 
 
 class MeterWire:
-    """One meter. `feed` takes bytes from the bus and returns bytes for it; not thread-safe."""
+    """One meter. `feed` takes bytes from the bus and returns bytes for it; not thread-safe.
 
-    def __init__(self, address: int = 1, model: str = "sdm630", serial: int = 1234567) -> None:
-        if model != "sdm630":
-            raise ValueError(f"no simulator for meter model {model}")
-        self.address = address
+    model: a name of the catalogue, or a meter's file; address: 0 for the factory's."""
+
+    def __init__(self, address: int = 0, model: str | MeterFile = "sdm630",
+                 serial: int = 1234567) -> None:  # fmt: skip
+        self.meter = meters.find(model) if isinstance(model, str) else model
+        self.address = address or self.meter.address
         self.fault = "none"
         self.requests = 0  # sound requests for this meter, answered or not
         self._rx = b""
@@ -54,13 +81,14 @@ class MeterWire:
         self._power_w = 0.0
         self._voltage_mv = [230000, 230000, 230000]
         self._current_ma: list[int] | None = None
+        self._serial = self._serial_registers(serial)
         self._device = SimDevice(
-            id=address,
+            id=self.address,
             simdata=(
                 [SimData(0, values=False, datatype=DataType.BITS)],
                 [SimData(0, values=False, datatype=DataType.BITS)],
-                [SimData(_SERIAL, values=serial, datatype=DataType.UINT32, readonly=True)],
-                [SimData(0, count=_INPUTS, datatype=DataType.REGISTERS, readonly=True)],
+                self._blocks(3),
+                self._blocks(4),
             ),
             action=self._on_read,
         )
@@ -90,25 +118,70 @@ class MeterWire:
 
     @property
     def register_wh(self) -> int:
-        """Energy in Wh, half-up, as a reader of the float32 kWh register computes it."""
-        held = Fraction(float32(self._wh / 1000))
-        return int(held * 1000 + Fraction(1, 2))
+        """Energy in Wh, half-up, as a reader of the register computes it."""
+        energy = self.meter.values[0]
+        unit = Fraction(energy.times, energy.through)
+        return int(held(energy.kind, encode(energy.kind, self._wh / unit)) * unit + Fraction(1, 2))
 
-    def _inputs(self) -> dict[int, float]:
+    def _measured(self, value: Value) -> Fraction:
+        """What the meter measures, in Wh, W, mV or mA."""
+        if value.what == meters.ENERGY:
+            return Fraction(self._wh)
+        if value.what == meters.POWER:
+            return Fraction(self._power_w)
+        if value.what < meters.CURRENT:
+            return Fraction(self._voltage_mv[value.what - meters.VOLTAGE])
+        if self._current_ma is not None:
+            return Fraction(self._current_ma[value.what - meters.CURRENT])
+        phases = sum(v.what >= meters.CURRENT for v in self.meter.values)
+        millivolts = self._voltage_mv[value.what - meters.CURRENT]
+        milliwatts = abs(Fraction(self._power_w)) * 1000
+        return milliwatts * 1000 / phases / millivolts if millivolts else Fraction(0)
+
+    def _registers(self) -> dict[int, bytes]:
+        """Register: what it holds."""
+        found = {}
         with self._lock:
-            volts = [mv / 1000 for mv in self._voltage_mv]
-            watts = self._power_w / 3
-            amps = (
-                [abs(watts) / v if v else 0.0 for v in volts]
-                if self._current_ma is None
-                else [ma / 1000 for ma in self._current_ma]
-            )
-            inputs = {_POWER: self._power_w, _FREQUENCY: 50.0, _ENERGY: self._wh / 1000}
-        for phase in range(3):
-            inputs[_VOLTAGE + 2 * phase] = volts[phase]
-            inputs[_CURRENT + 2 * phase] = amps[phase]
-            inputs[_PHASE_POWER + 2 * phase] = watts
-        return inputs
+            for v in self.meter.values:
+                raw = encode(v.kind, self._measured(v) / Fraction(v.times, v.through))
+                for i in range(0, len(raw), 2):
+                    found[v.register + i // 2] = raw[i : i + 2]
+                if v.exponent_register is not None:
+                    found[v.exponent_register] = bytes(2)
+        return found
+
+    def _serial_registers(self, serial: int) -> bytes:
+        if self.meter.serial is None:
+            return b""
+        _, count, _, form = self.meter.serial
+        if form == meters.NUMBER:
+            return serial.to_bytes(2 * count, "big")
+        if form == meters.HEX:
+            return bytes.fromhex(f"{serial:0{4 * count}d}")
+        if form == meters.TEXT_LOW:
+            return b"".join(bytes([0, c]) for c in f"{serial:0{count}d}".encode())
+        return str(serial).encode().ljust(2 * count, b"\0")
+
+    def _blocks(self, function: int) -> list[SimData]:
+        """The registers that there are; between them pymodbus answers that there are none."""
+        ranges: list[list[int]] = []
+        if function == self.meter.function:
+            for register in sorted(self._registers()):
+                if ranges and register - ranges[-1][1] <= self.meter.max_gap:
+                    ranges[-1][1] = register + 1
+                else:
+                    ranges.append([register, register + 1])
+            for one in ranges:
+                one[1] += self.meter.max_gap
+        for part in (self.meter.serial, self.meter.identity):
+            if part and part[0] == function:
+                start, end = part[2], part[2] + part[1]
+                if not any(a <= start and end <= b for a, b in ranges):
+                    ranges.append([start, end])
+        return [
+            SimData(start, count=end - start, datatype=DataType.REGISTERS, readonly=True)
+            for start, end in sorted(ranges or [[0xFFFE, 0xFFFF]])
+        ]
 
     async def _on_read(
         self,
@@ -122,13 +195,18 @@ class MeterWire:
         """pymodbus asks before each answer; the values are put in place right then."""
         if self.fault == "exception":
             return ExcCodes.DEVICE_FAILURE
-        if count > _MOST:
+        if count > self.meter.max_registers:
             return ExcCodes.ILLEGAL_VALUE
-        if function_code == 4:
-            for register, value in self._inputs().items():
-                high, low = struct.unpack(">HH", struct.pack(">f", value))
-                registers[register - start_address] = high
-                registers[register - start_address + 1] = low
+        held_here = self._registers() if function_code == self.meter.function else {}
+        for part, raw in (
+            (self.meter.serial, self._serial),
+            (self.meter.identity, self.meter.identity[3][0] if self.meter.identity else b""),
+        ):
+            if part and part[0] == function_code and (address, count) == (part[2], part[1]):
+                held_here |= {part[2] + i // 2: raw[i : i + 2] for i in range(0, len(raw), 2)}
+        for register, raw in held_here.items():
+            if 0 <= register - start_address < len(registers):
+                registers[register - start_address] = int.from_bytes(raw, "big")
         return None
 
     # --- its wire ---

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from evtill.core.errors import ConfigError, EvtillError
+from evtill.core.errors import ConfigError, EvtillError, MeterError
 from tillctl import firmware, flash, provision
 from tillctl.port import Port
 from tillctl.tariff_compile import compile_tariff
@@ -107,7 +107,7 @@ class Play:
 
         try:
             self.registration = while_pumping(charger.kernel, technician)
-        except ConfigError as e:
+        except (ConfigError, MeterError) as e:
             raise ScenarioError(f"config: {e}") from None
         charger.board.kill()
         charger.store.register(
@@ -199,7 +199,9 @@ def playing(
         if not blank:
             flashed_image(image, say)
         charger = VirtualCharger(CHARGER, folder, image, start_ms=scenario.start_ms,
-                                 mqtt_password=MQTT_PASSWORD, **options)  # fmt: skip
+                                 mqtt_password=MQTT_PASSWORD,
+                                 meter=str(scenario.config.get("meter_model", "sdm630")),
+                                 **options)  # fmt: skip
         try:
             play = Play(scenario, charger, table)
             play.provision(say, flash_first=blank)

@@ -12,6 +12,7 @@ from evtill.core.errors import (
     JournalFull,
     MeterError,
     ModbusError,
+    ModbusTimeout,
     ReaderError,
     TariffError,
 )
@@ -262,12 +263,14 @@ class ChargePoint:
             return
         if self.state[0] not in states.RUNNING or self._till.session is None:
             return
-        charging = reading[1] >= self._config["idle_power_w"]
+        charging = reading.power_w >= self._config["idle_power_w"]
         at_ms = self._read_at_ms
         edge_ms = self._till.next_edge_ms()
         if edge_ms is not None and 0 <= at_ms - edge_ms <= _ON_EDGE_MS:
             at_ms = edge_ms  # asked for on the edge: the answer takes a moment
-        self._till.sample(at_ms, reading[0], charging, reading[1], sum(reading[3]))
+        self._till.sample(
+            at_ms, reading.energy_wh, charging, reading.power_w, sum(reading.current_ma)
+        )
         if charging != (self.state[0] == "charging"):
             self.post("active" if charging else "idle")
 
@@ -281,7 +284,8 @@ class ChargePoint:
         except (ModbusError, MeterError) as e:
             if self._meter_lost is None:
                 self._meter_lost = str(e)
-                self._report("meter_silent" if "no reply" in str(e) else "meter_fault", str(e))
+                silent = isinstance(e, ModbusTimeout)
+                self._report("meter_silent" if silent else "meter_fault", str(e))
             raise
         if self._meter_lost is not None:
             self._meter_lost = None
@@ -289,7 +293,7 @@ class ChargePoint:
             if self._till.session:
                 self._till.session.flag("meter_gap")
         self.reading = reading
-        self._read_at_ms = self._clock.now_ms()
+        self._read_at_ms = self._clock.now_ms() - reading.age_ms()
         return reading
 
     async def _check_same(self):
@@ -307,9 +311,12 @@ class ChargePoint:
         session = self._till.session
         if session is None:
             return
-        grown_wh = reading[0] - session.register_wh
+        register_wh = reading.energy_wh
+        grown_wh = register_wh - session.register_wh
         passed_ms = self._clock.now_ms() - session.at_ms + 2000
-        most_wh = self._config["max_power_w"] * passed_ms // 3000000 + 2  # with a fifth to spare
+        # With a fifth to spare; and a register moves by its step, a float's by 2**-23 of it.
+        most_wh = self._config["max_power_w"] * passed_ms // 3000000 + 2
+        most_wh += self._meter.step_wh + (register_wh >> 23)
         name = None
         if grown_wh < 0:
             name = "meter_rollback"
@@ -318,14 +325,14 @@ class ChargePoint:
         if name:
             if name not in session.flags:
                 session.flag(name)
-                self._report(name, "register %d Wh, before %d" % (reading[0], session.register_wh))
+                self._report(name, "register %d Wh, before %d" % (register_wh, session.register_wh))
             raise MeterError("%s of %d Wh" % (name, grown_wh))
 
-    async def read_patiently(self):
-        """A reading, asked for _TRIES times. Raises the last ModbusError or MeterError."""
+    async def _patiently(self, ask):
+        """What `ask()` gives, asked for _TRIES times. Raises the last ModbusError, MeterError."""
         for i in range(_TRIES):
             try:
-                return await self._read()
+                return await ask()
             except (ModbusError, MeterError):
                 if i == _TRIES - 1:
                     raise
@@ -385,13 +392,13 @@ class ChargePoint:
         if why:
             return self._start_refused(why)
         try:
-            reading = await self.read_patiently()
             serial = await self._serial()
+            reading = await self._patiently(self._read)
             auth, limits, how = self._claim
             ceiling = auth["ceiling_minor"]
             if ceiling is not None and ceiling < self._till.least_minor():
                 return self._start_refused("not enough credit")
-            doubt = self._till.start(auth, serial, reading[0], limits, how)
+            doubt = self._till.start(auth, serial, reading.energy_wh, limits, how)
             if self._free:
                 self._till.session.flag("free")  # durable with the checkpoint below
         except (ModbusError, MeterError) as e:
@@ -412,14 +419,15 @@ class ChargePoint:
         self._started.set()
         self._report("session_started", "seq %d" % self._till.session.start["seq"])
         if doubt:
-            self._report(doubt, "register %d Wh of %s" % (reading[0], serial))
+            self._report(doubt, "register %d Wh of %s" % (reading.energy_wh, serial))
         if not self._contactor.agrees():
             self._report("contactor_fault", "does not close")
             self.post("fault", "TillFault")
         return "started", None
 
     async def _serial(self):
-        serial = await self._meter.read_serial()
+        await self._patiently(self._meter.identify)
+        serial = await self._patiently(self._meter.read_serial)
         bound = self._config["meter_serial"]
         if bound and serial != bound:
             self._report("meter_foreign", serial)
@@ -452,7 +460,7 @@ class ChargePoint:
         session = self._till.session
         late_ms = self._clock.now_ms() - ended_ms
         try:
-            register_wh = (await self.read_patiently())[0]
+            register_wh = (await self._patiently(self._read)).energy_wh
             if late_ms > _RETRY_MS:
                 session.flag("end_reading_late")
         except (ModbusError, MeterError):
@@ -523,7 +531,7 @@ class ChargePoint:
         name = self.state[0]
         if name in states.RUNNING and self._till.session:
             wh, ms, cost = self._till.running()
-            power_w = self.reading[1]
+            power_w = self.reading.power_w
             self._display.show(screens.charging(name, wh, ms, power_w, self._money(cost)))
         elif name == "finishing":
             self._display.show(screens.out_of_order(SILENT if self._ended else FAULTY))

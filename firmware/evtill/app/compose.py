@@ -116,14 +116,20 @@ class App:
     def _make_till(self):
         from evtill.app import identity, till
         from evtill.app.recovery import Recovery
-        from evtill.drivers.meters import Meter
+        from evtill.drivers.meters import Meter, line_of
 
         self.identity = identity.of(self.hw)
         self.till = till.Till(
             self.config, self.identity, self.clock, self.journal, self.outbox, self.boot
         )
         config = self.config
-        self.meter = Meter(self.hw.modbus(), config["meter_model"], config["meter_address"])
+        table = files.read(self.hw.DATA + "/meter.bin")
+        self.meter = Meter(
+            self.hw.modbus(*line_of(table)), table, config["meter_address"], config["meter_serial"]
+        )
+        if self.meter.model != config["meter_model"]:
+            raise ConfigError("the meter table is a %s's" % self.meter.model)
+        config["meter_vendor"] = self.meter.vendor
         given, kept = files.read_tariffs(self.hw.DATA)
         self.till.tables = given if till.is_whole(given) else kept if till.is_whole(kept) else None
         if self.till.tables is not given:

@@ -18,8 +18,8 @@ KEYS = {
     "token_key": (("hex", 32), None),
     "ntp_host": (("text", 0, 128), ""),
     "ntp_port": (("int", 1, 65535), 123),
-    "meter_model": (("one", ("sdm630",)), "sdm630"),
-    "meter_address": (("int", 1, 247), 1),
+    "meter_model": (("id", 1, 16), "sdm630"),
+    "meter_address": (("int", 0, 247), 0),  # 0: as the meter leaves the factory
     "meter_serial": (("text", 0, 32), ""),
     "meter_period_ms": (("int", 500, 10000), 1000),
     # A meter that is silent in a session. stop: after meter_loss_s the session ends, billed to the

@@ -299,7 +299,8 @@ class Till:
         end = ocmf.build({
             "pagination": start["pg"], "charger": self._config["charger_id"],
             "firmware": FIRMWARE,
-            "meter": {"vendor": "Eastron", "model": self._config["meter_model"].upper(),
+            "meter": {"vendor": self._config["meter_vendor"],
+                      "model": self._config["meter_model"].upper(),
                       "serial": start["serial"]},
             "auth": start["auth"], "tariff_text": words(tariff, pricer),
             "begin": (begin_s, _offset_s(tariff, begin_s, letter), letter, start["wh"]),

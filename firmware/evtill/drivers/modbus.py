@@ -4,7 +4,6 @@ Sources: Modbus Application Protocol V1.1b3 (sections 6.3, 6.4, 7), Modbus over 
 (section 2.5.1 for frames and silences, 6.2.2 for the CRC).
 """
 
-import asyncio
 from array import array
 
 from evtill.core.errors import (
@@ -13,7 +12,7 @@ from evtill.core.errors import (
     ModbusFrameError,
     ModbusTimeout,
 )
-from evtill.drivers.aio import Receiver, sleep_ms, ticks_add, ticks_diff, ticks_ms
+from evtill.drivers.aio import sleep_ms, ticks_diff, ticks_ms
 
 READ_HOLDING = 3  # V1.1b3 6.3
 READ_INPUT = 4  # V1.1b3 6.4
@@ -21,18 +20,19 @@ _EXCEPTION = 0x80  # V1.1b3 7: the function code with its top bit set
 _MAX_COUNT = 125  # V1.1b3 6.3, 6.4: registers in one reply
 _LONGEST = 256  # V1.02 2.5.1: bytes in an RTU frame
 _SHORTEST = 5  # address, function, code or byte count, CRC
+_REQUEST = 8  # bytes of a read request
 
 
 def _crc_table():
     table = array("H")
-    for byte in range(256):
-        for _ in range(8):
-            byte = (byte >> 1) ^ 0xA001 if byte & 1 else byte >> 1
-        table.append(byte)
+    for nibble in range(16):
+        for _ in range(4):
+            nibble = (nibble >> 1) ^ 0xA001 if nibble & 1 else nibble >> 1
+        table.append(nibble)
     return table
 
 
-_CRC = _crc_table()
+_CRC = _crc_table()  # of nibbles: one of bytes would be 512 bytes of heap
 
 
 def crc16(buf, length):
@@ -40,7 +40,9 @@ def crc16(buf, length):
     table = _CRC
     crc = 0xFFFF
     for i in range(length):
-        crc = (crc >> 8) ^ table[(crc ^ buf[i]) & 0xFF]
+        crc ^= buf[i]
+        crc = crc >> 4 ^ table[crc & 15]
+        crc = crc >> 4 ^ table[crc & 15]
     return crc
 
 
@@ -94,75 +96,145 @@ def check_reply(buf, n, address, function, count):
 class ModbusMaster:
     """Reads registers, one request at a time; several tasks may share it. It never retries.
 
-    `late_ms`: after a request that went wrong, the line must be silent for so long before the
-    next one, because RTU replies carry no number: a late one would be taken for the next."""
+    char_bits: 10 without parity and with one stop bit, else 11. late_ms: after a request that went
+    wrong, and when bytes came that nobody asked for, the line must be silent for so long before
+    the next request, because RTU replies carry no number: a late one would be taken for the next.
+    de: pin that is high while we drive the line, where the transceiver does not see to that.
 
-    def __init__(self, uart, baudrate=9600, late_ms=100):
+    It looks at the UART when bytes are due instead of waiting to be woken: a waiting task costs
+    heap for each reply, a look costs none. `buf` holds the last reply, its registers from byte 3
+    on, until the next await. `strays` counts how often bytes came that nobody asked for."""
+
+    def __init__(self, uart, baudrate=9600, char_bits=11, late_ms=100, de=None):
         self._uart = uart
-        self._rx = Receiver(uart, _LONGEST)
-        self._tx = bytearray(8)
-        self._lock = asyncio.Lock()
-        self._char_us = 11000000 // baudrate  # V1.02 2.5.1: 11 bits a character
+        self.baudrate = baudrate
+        self.buf = bytearray(_LONGEST)
+        self._view = memoryview(self.buf)
+        self._n = 0
+        self._tx = bytearray(_REQUEST)
+        self._busy = False
+        self._char_us = char_bits * 1000000 // baudrate
         # V1.02 2.5.1.1: 3.5 characters, and 1.75 ms above 19200 baud; whole milliseconds here.
         self._gap_ms = max(2, (self._char_us * 7 + 1999) // 2000)
         self._late_ms = late_ms
+        self._latency_ms = 0  # how long the slaves think, as far as it is known
+        self._de = de
+        if de:
+            de.value(0)
         # False from the first byte of a request until its reply was sound: then stale bytes may
         # come. At start too, because a reboot may have cut a request.
         self._settled = False
+        self.strays = 0
 
-    async def read_registers(self, address, function, start, count, timeout_ms=600):
-        """`2 * count` bytes of registers, high byte first; valid until the next call.
+    async def transact(self, address, function, start, count, timeout_ms=600):
+        """Asks for registers; their `2 * count` bytes are then in `buf` from byte 3 on.
 
         `timeout_ms` is for the whole reply (74 registers at 9600 baud take 175 ms on the wire).
         Raises ModbusTimeout, ModbusFrameError, ModbusExceptionReply, or ModbusError when the UART
         itself fails."""
-        async with self._lock:
-            try:
-                await self._settle()
-                self._settled = False
-                put_request(self._tx, address, function, start, count)
-                if self._uart.write(self._tx) != len(self._tx):
-                    raise ModbusError("request not sent whole")
-                await self._receive(address, function, count, timeout_ms)
-                check_reply(self._rx.buf, self._rx.n, address, function, count)
-            except ModbusExceptionReply:
-                self._settled = True
-                raise
-            except OSError as e:
-                raise ModbusError("uart: %s" % e) from e
+        while self._busy:
+            await sleep_ms(self._gap_ms)
+        self._busy = True
+        try:
+            await self._settle()
+            self._settled = False
+            put_request(self._tx, address, function, start, count)
+            self._send()
+            await self._receive(address, function, count, timeout_ms)
+            check_reply(self.buf, self._n, address, function, count)
+        except ModbusExceptionReply:
             self._settled = True
-            return self._rx.view[3 : self._rx.n - 2]
+            raise
+        except OSError as e:
+            raise ModbusError("uart: %s" % e) from e
+        finally:
+            self._busy = False
+        self._settled = True
+
+    async def read_registers(self, address, function, start, count, timeout_ms=600):
+        """As transact; returns a view of the registers, high byte first, until the next await."""
+        await self.transact(address, function, start, count, timeout_ms)
+        return self._view[3 : self._n - 2]
+
+    def _send(self):
+        de = self._de
+        if de:
+            de.value(1)
+        try:
+            if self._uart.write(self._tx) != _REQUEST:
+                raise ModbusError("request not sent whole")
+            if de:
+                # Blocks for the 8 characters: the slave may answer 3.5 characters later, and
+                # another task must not come between the last bit and letting go of the line.
+                self._uart.flush()
+        finally:
+            if de:
+                de.value(0)
+
+    def _take(self):
+        """Takes what has arrived behind what is there. Returns the number of new bytes."""
+        n = self._n
+        if n == _LONGEST:
+            return 0
+        got = self._uart.readinto(self._view[n:] if n else self._view) or 0
+        self._n = n + got
+        return got
+
+    def _drain(self):
+        """Forgets all that has arrived. Whether there was anything."""
+        stale = False
+        # Bounded: a line that babbles must not hold the loop. The caller waits for silence.
+        for _ in range(8):
+            self._n = 0
+            if not self._take():
+                break
+            stale = True
+        self._n = 0
+        return stale
 
     async def _settle(self):
         """Drains what is not the answer to the request that follows. Raises ModbusFrameError."""
-        rx = self._rx
-        if not rx.clear() and self._settled:
+        if self._drain():
+            self.strays = self.strays + 1 & 0xFFFF
+        elif self._settled:
             return
-        silence_ms = self._gap_ms if self._settled else self._late_ms
-        deadline = ticks_add(ticks_ms(), 5 * self._late_ms)
-        while await rx.more(silence_ms):
-            rx.clear()
-            if ticks_diff(deadline, ticks_ms()) <= 0:
-                raise ModbusFrameError("the line is never silent")
+        began = quiet = ticks_ms()
+        while True:
+            left_ms = self._late_ms - ticks_diff(ticks_ms(), quiet)
+            if left_ms <= 0:
+                return
+            await sleep_ms(left_ms)
+            if self._drain():
+                quiet = ticks_ms()
+                if ticks_diff(quiet, began) > 5 * self._late_ms:
+                    raise ModbusFrameError("the line is never silent")
 
     async def _receive(self, address, function, count, timeout_ms):
         """Collects one reply and the silence that ends it."""
-        rx = self._rx
-        rx.n = 0
+        self._n = 0
         length = _SHORTEST + 2 * count
-        deadline = ticks_add(ticks_ms(), timeout_ms)
-        while rx.n < length:
-            left_ms = ticks_diff(deadline, ticks_ms())
-            if left_ms <= 0:
-                raise ModbusTimeout("%d of %d bytes of reply in time" % (rx.n, length))
-            if not await rx.more(left_ms):
-                continue
-            length = reply_length(rx.buf, rx.n, address, function, count)
-            if rx.n < length:
-                # Asleep until the rest is due: a wake-up per byte would be a task per byte.
-                due_ms = (length - rx.n) * self._char_us // 1000
-                await sleep_ms(max(0, min(due_ms, ticks_diff(deadline, ticks_ms()))))
-                rx.take()
-                length = reply_length(rx.buf, rx.n, address, function, count)
+        air_ms = (_REQUEST + length) * self._char_us // 1000
+        asked = ticks_ms()
+        await sleep_ms(min(air_ms + self._latency_ms, timeout_ms))
+        looks = 0
+        while True:
+            self._take()
+            length = reply_length(self.buf, self._n, address, function, count)
+            passed_ms = ticks_diff(ticks_ms(), asked)
+            if self._n >= length:
+                break
+            if passed_ms >= timeout_ms:
+                raise ModbusTimeout("no reply: %d of %d bytes" % (self._n, length))
+            # What is missing takes at least so long; and a look costs at most 1/16 of the time.
+            missing_ms = (length - self._n) * self._char_us // 1000 if self._n else 0
+            pause_ms = max(1, missing_ms, passed_ms >> 4)
+            await sleep_ms(min(pause_ms, timeout_ms - passed_ms))
+            looks += 1
+        # The next reply is looked for when this one was there, and earlier each time that it was
+        # there at the first look.
+        if looks:
+            self._latency_ms = max(0, passed_ms - air_ms - 1)
+        elif self._latency_ms:
+            self._latency_ms -= 1 + (self._latency_ms >> 3)
         await sleep_ms(self._gap_ms)
-        rx.take()
+        self._take()
