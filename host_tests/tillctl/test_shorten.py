@@ -1,5 +1,7 @@
 """Private names are shortened without changing what a program does."""
 
+import re
+
 import pytest
 
 from tillctl import firmware
@@ -60,6 +62,13 @@ def test_the_program_does_the_same_and_lines_stay():
     assert "const(1 << 4)" in after["base"]
     assert "_NAMES" in after["base"]  # imported elsewhere
     assert '("_kept", "x")' in after["base"]  # text is not touched
+
+
+def test_a_class_and_its_base_in_another_module_never_share_a_name():
+    after = shorten({"base": BASE, "derived": DERIVED, "other": OTHER})
+    names = [set(re.findall(r"self\.(_\w+)", after[name])) for name in ("base", "derived")]
+    assert "_lonely_attribute" not in after["other"].replace('"_lonely_attribute"', "")
+    assert len(names[0]) == 1 and len(names[1]) == 2 and not names[0] & names[1]
 
 
 PARAMETERS = """

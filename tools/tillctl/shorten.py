@@ -5,8 +5,9 @@ begin with one underscore are nobody's business outside of their module, so modu
 ones: `_a`, `_b`, ... Integer constants of a module (`_X = 5`) go altogether: MicroPython's const()
 folds them into the code. Line numbers stay as they are.
 
-A private name that occurs in several modules (a base class in another module, say) gets a short
-name of its own, which no module uses otherwise.
+A private name that occurs in several modules gets a short name of its own, which no module uses
+otherwise; so does every private name of a class's module and of its base class's, where these are
+two: one object has the attributes of both.
 """
 
 import ast
@@ -37,6 +38,8 @@ def shorten(
     kept = set(keep) | set().union(*(_imported(text) for text in folded.values()))
     private = {name: _private_names(name, text) - kept for name, text in folded.items()}
     count = Counter(itertools.chain.from_iterable(private.values()))
+    for module in set().union(*(_families(name, text, folded) for name, text in folded.items())):
+        count.update(private[module])
     taken = kept | {word for text in folded.values() for word in re.findall(r"\b_\w+\b", text)}
     fresh = _fresh(taken)
     shared = {name: next(fresh) for name in sorted(count) if count[name] > 1}
@@ -72,6 +75,18 @@ def _private_names(module: str, text: str) -> set[str]:
         if isinstance(node, ast.Assign) and _is_const(node.value):
             fixed |= {target.id for target in node.targets if isinstance(target, ast.Name)}
     return {name for name in found if _PRIVATE.match(name)} - fixed
+
+
+def _families(module: str, text: str, modules: Iterable[str]) -> set[str]:
+    """The module and those of `modules` that it has base classes from; none where it has none."""
+    tree = ast.parse(text)
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    origin = {a.asname or a.name: node.module for node in imports for a in node.names}
+    bases = {origin.get(base.id) for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
+             for base in node.bases if isinstance(base, ast.Name)}  # fmt: skip
+    found = {name for name in modules
+             if name.removesuffix(".py").replace("/", ".") in bases}  # fmt: skip
+    return found | {module} if found else set()
 
 
 def _imported(text: str) -> set[str]:
