@@ -76,9 +76,9 @@ def test_both_ways_over_tls_in_pieces_of_every_size(server, bits):
             with open("{ca}", "rb") as f:
                 context.load_verify_locations(f.read())
             class Narrow:
-                def wrap_socket(self, sock, server_hostname):
+                def wrap_socket(self, sock, **how):
                     sock.setsockopt(1, 7, 4096)  # SOL_SOCKET, SO_SNDBUF of Linux
-                    return context.wrap_socket(sock, server_hostname=server_hostname)
+                    return context.wrap_socket(sock, **how)
 
             c = Client(ssl=Narrow()).start()
             await c.until(lambda: c.ups)

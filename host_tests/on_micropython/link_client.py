@@ -1,14 +1,29 @@
 """The board's side of the link's tests: what the scripts in host_tests/net begin with."""
 
 import asyncio
+import socket
 import sys
 import time
 
+from evtill.net import mqtt_link
 from evtill.net.mqtt_link import MqttLink
 from evtill.net.worker import Worker
 
 PORT = int(sys.argv[1]) if len(sys.argv) > 1 else 0
 TOPIC = b"evtill/v1/c1/usage"
+
+
+class _Narrow:
+    """`socket`, with a small send buffer."""
+
+    SOCK_STREAM = socket.SOCK_STREAM
+    getaddrinfo = socket.getaddrinfo
+
+    @staticmethod
+    def socket(*kind):
+        sock = socket.socket(*kind)
+        sock.setsockopt(1, 7, 4096)  # SOL_SOCKET, SO_SNDBUF of Linux
+        return sock
 
 
 class Client:
@@ -55,14 +70,7 @@ class Client:
 
     def narrow(self):
         """A small send buffer in the kernel, as a board's."""
-        connect = self.link.connect
-
-        def narrowed():
-            sock = connect()
-            sock.setsockopt(1, 7, 4096)  # SOL_SOCKET, SO_SNDBUF of Linux
-            return sock
-
-        self.link.connect = narrowed
+        mqtt_link.socket = _Narrow
         return self
 
     def start(self):

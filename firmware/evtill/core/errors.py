@@ -73,5 +73,9 @@ class LinkError(EvtillError):
     """The MQTT link is down or broke the protocol."""
 
 
+class TrustError(LinkError):
+    """A server's certificate is not of the configured CA, host name or time: nothing was sent."""
+
+
 class CommandError(EvtillError):
     """A command that is refused; the text is sent back as its result."""

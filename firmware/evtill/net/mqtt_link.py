@@ -1,21 +1,21 @@
 """The MQTT 3.1.1 link: umqtt.simple's client with another way to wait.
 
-Only connect() blocks (name, TCP, TLS), in the worker thread. Everything after it runs on the
-asyncio loop over a non-blocking socket: the MQTT handshake, publishes with several in flight,
-incoming messages, pings and the notice that the peer is gone. "MQTT" below is the OASIS standard
-MQTT Version 3.1.1.
+The worker thread gets what blocks, the name look-up, and what computes for long, each step of the
+TLS handshake. Nobody waits for the peer in there: all waiting, from TCP's connect on, is on the
+asyncio loop over a non-blocking socket. "MQTT" below is the OASIS standard MQTT Version 3.1.1.
 """
 
 import asyncio
 import os
 import socket
 from asyncio import core
+from errno import EINPROGRESS
 from time import ticks_diff, ticks_ms
 
 from micropython import const
 from umqtt.simple import MQTTClient
 
-from evtill.core.errors import LinkError
+from evtill.core.errors import LinkError, TrustError
 
 # MQTT 2.2.1 and 2.2.2: first bytes, flags included.
 _CONNECT = const(0x10)
@@ -55,13 +55,13 @@ class MqttLink(MQTTClient):
     rx_bytes: the longest packet to receive; tx_bytes: what is sent as one write;
     window: QoS 1 publishes in flight at most."""
 
-    connect_ms = 10000  # for TCP, for each read of TLS, and for the MQTT handshake
+    connect_ms = 10000  # for TCP and TLS together, then again for the MQTT handshake
     dead_ms = 10000  # the broker is gone when nothing answers a ping in this time
     puback_ms = 30000
     backoff_ms = (1000, 60000)  # the first and the longest pause before a new attempt
 
     # The base's blocking versions, out of reach.
-    publish = subscribe = wait_msg = check_msg = ping = None
+    connect = publish = subscribe = wait_msg = check_msg = ping = None
 
     def __init__(self, worker, client_id, server, port=0, user=None, password=None, keepalive=60,
                  ssl=None, subscriptions=(), rx_bytes=2048, tx_bytes=4096, window=12):  # fmt: skip
@@ -80,6 +80,7 @@ class MqttLink(MQTTClient):
         self._wake = asyncio.Event()
         self._attempt = 0
         self._leaving = self._present = False
+        self._stepping = False  # the worker is in the socket
         self._sub_id = 0
         self._reset()
 
@@ -176,37 +177,16 @@ class MqttLink(MQTTClient):
 
     # --- one connection ---
 
-    def connect(self):
-        """A connected non-blocking socket, after TLS where there is a context. Blocks: call it in
-        a thread. Raises LinkError."""
-        sock = None
-        try:
-            entry = socket.getaddrinfo(self.server, self.port, 0, socket.SOCK_STREAM)[0]
-            sock = socket.socket(entry[0], socket.SOCK_STREAM)
-            sock.settimeout(self.connect_ms / 1000)
-            sock.connect(entry[-1])
-            try:
-                sock.setsockopt(_IPPROTO_TCP, _TCP_NODELAY, 1)
-            except OSError:
-                pass  # a port without it is slower, no more
-            if self.ssl:
-                sock = self.ssl.wrap_socket(sock, server_hostname=self.server)
-            sock.setblocking(False)
-            return sock
-        except (OSError, ValueError) as e:  # ValueError: a certificate that does not verify
-            _closed(sock)
-            raise LinkError("cannot connect: %s" % e) from None
-
     async def _connection(self):
-        """From connect() to the end of the link. Raises LinkError; returns after disconnect()."""
+        """From the name look-up to the end of the link. Raises LinkError; returns after
+        disconnect()."""
         reader = None
         try:
-            self.sock = await self._worker.call(self.connect)
+            await self._open()
             if self._leaving:
                 return
-            self._heard = self._since = ticks_ms()
+            self._heard = self._spoke = self._since = ticks_ms()
             self._state = _GREETING
-            self._say_connect()
             reader = asyncio.create_task(self._read())
             while self._state != _DOWN:
                 self._wake.clear()
@@ -222,7 +202,71 @@ class MqttLink(MQTTClient):
                 reader.cancel()
             if self._draining:
                 self._draining.cancel()
-            self.sock = _closed(self.sock)
+            sock, self.sock = self.sock, None
+            if not self._stepping:  # else the worker is in it, and closes it
+                _closed(sock)
+
+    async def _open(self):
+        """Connects, and writes CONNECT: TLS shakes hands before its first byte. Raises LinkError,
+        TrustError."""
+        try:
+            entry = (await self._worker.call(
+                socket.getaddrinfo, self.server, self.port, 0, socket.SOCK_STREAM))[0]  # fmt: skip
+            self._since = ticks_ms()
+            sock = self.sock = socket.socket(entry[0], socket.SOCK_STREAM)
+            sock.setblocking(False)
+            try:
+                sock.connect(entry[-1])
+            except OSError as e:
+                if e.errno != EINPROGRESS:
+                    raise
+            await self._soon(core._io_queue.queue_write)
+            try:
+                sock.setsockopt(_IPPROTO_TCP, _TCP_NODELAY, 1)
+            except OSError:
+                pass  # a port without it is slower, no more
+            if self.ssl:
+                self.sock = self.ssl.wrap_socket(
+                    sock, server_hostname=self.server, do_handshake_on_connect=False
+                )
+            body = self._hello()
+            await self._greet(self._add(self._begin(_CONNECT, len(body)), body))
+        except OSError as e:
+            raise LinkError("cannot connect: %s" % e) from None
+        except ValueError as e:  # so it tells of a certificate that does not verify
+            raise TrustError("cannot connect: " + " ".join(str(e).split())) from None
+
+    async def _greet(self, end):
+        """Writes _tx[:end]."""
+        at = 0
+        while at < end and not self._leaving:
+            if self.ssl:
+                n = await self._worker.call(self._step, self.sock, self._tx[at:end])
+            else:
+                n = self.sock.write(self._tx[at:end])
+            if n:
+                at += n
+            else:
+                await self._soon(core._io_queue.queue_read if self.ssl else core._io_queue.queue_write)
+
+    def _step(self, sock, data):
+        """In the worker: one write, and what of the handshake can be done without waiting."""
+        self._stepping = True
+        try:
+            return sock.write(data)
+        finally:
+            self._stepping = False
+            if sock is not self.sock:  # given up meanwhile
+                _closed(sock)
+
+    async def _soon(self, queue):
+        """Waits in `queue` of asyncio's until the socket is ready. Raises LinkError when connect_ms
+        are over: a peer that trickles has no longer than one that says nothing."""
+        left = self.connect_ms - ticks_diff(ticks_ms(), self._since)
+        try:
+            await asyncio.wait_for_ms(_queued(queue, self.sock), max(left, 0))
+        except asyncio.TimeoutError:
+            raise LinkError("cannot connect: no answer") from None
 
     def _fail(self, fault):
         if self._state != _DOWN:
@@ -354,8 +398,8 @@ class MqttLink(MQTTClient):
             if self.pid not in self._pending:
                 return self.pid
 
-    def _say_connect(self):
-        """CONNECT (MQTT 3.1), in one piece."""
+    def _hello(self):
+        """The body of CONNECT (MQTT 3.1)."""
         flags = 0  # clean session 0: the broker keeps the subscriptions and what comes on them
         strings = [self.client_id]
         if self.lw_topic:
@@ -368,7 +412,7 @@ class MqttLink(MQTTClient):
         body = _string("MQTT") + bytes((4, flags)) + _number(self.keepalive)
         for s in strings:
             body += _string(s)
-        self._send(_CONNECT, body)
+        return body
 
     def _say_subscribe(self):
         """SUBSCRIBE (MQTT 3.8) to all topics at once."""
@@ -520,8 +564,12 @@ def _string(text):
     return _number(len(text)) + text
 
 
+def _queued(queue, sock):
+    yield queue(sock)
+
+
 def _closed(sock):
-    """Closes a socket, if there is one; None."""
+    """Closes a socket, if there is one."""
     if sock:
         try:
             sock.close()
