@@ -49,7 +49,7 @@ class Client:
         self.changed = asyncio.Event()
 
     def on_down(self, reason):
-        self.downs.append(reason)
+        self.downs.append(str(reason))
         self.changed.set()
 
     def on_up(self, present):

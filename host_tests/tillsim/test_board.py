@@ -89,7 +89,7 @@ def test_flash_and_provision_by_their_commands(board, tmp_path):
     provision = [
         *tillctl, "provision", port, "--id", "DE*EVT*E000777", "--broker", "127.0.0.1:1",
         "--tariff", str(tariff), "--timezone", "Europe/Berlin", "--token", "04A2243B6C5E80",
-        "--out", str(tmp_path),
+        "--out", str(tmp_path), "--config", "broker_tls=off",
     ]  # fmt: skip
     first = subprocess.run(provision, capture_output=True, text=True, check=False)
     assert first.returncode == 0, first.stderr

@@ -121,3 +121,10 @@ def test_a_configuration_key_out_of_range_is_named(tmp_path):
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr == "tillsim: config: checkpoint_s must be a whole number from 10 to 900\n"
+
+
+def test_acknowledgements_cannot_be_told_apart_in_tls(tmp_path):
+    file = tmp_path / "scenario.toml"
+    file.write_text('tls = true\n[[step]]\nat = 1\ndo = "proxy"\nacks = "drop"\n')
+    with pytest.raises(ScenarioError, match="^acks: .*tls = true"):
+        load(file)

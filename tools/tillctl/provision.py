@@ -14,11 +14,12 @@ from pathlib import Path
 from evtill.app import config as config_table
 from evtill.core import tokens
 from evtill.core.errors import ConfigError
-from tillctl import flash, meter_file, meter_table, token_list
+from tillctl import flash, meter_file, meter_table, token_list, trust
 from tillctl.port import Port, PortError
 from tillctl.tariff_compile import compile_tariff
 
 _HAS_FIRMWARE = "try: import evtill.app\nexcept ImportError: answer = False\nelse: answer = True"
+_ON_BOARD = "import hwconfig, os\nanswer = os.listdir(hwconfig.DATA)"
 _SECRETS = {"ack_key": 32, "command_key": 32, "token_key": 32, "mqtt_password": 16}
 
 
@@ -36,6 +37,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     p.add_argument("port", help="serial port, such as /dev/ttyUSB0")
     p.add_argument("--id", required=True, help="charger id, such as DE*EVT*E000123")
     p.add_argument("--broker", required=True, metavar="HOST:PORT", help="MQTT broker")
+    p.add_argument("--ca", type=Path, metavar="FILE",
+                   help="certificate of the CA of the broker's, in PEM or DER")  # fmt: skip
+    p.add_argument("--cert", type=Path, metavar="FILE",
+                   help="the charger's own certificate, its CN the charger id")  # fmt: skip
+    p.add_argument("--key", type=Path, metavar="FILE", help="the key of --cert")
+    p.add_argument("--payment-ca", type=Path, metavar="FILE",
+                   help="certificate of the CA of the payment API's")  # fmt: skip
     p.add_argument("--tariff", required=True, type=Path, help="OCPI tariff (JSON)")
     p.add_argument("--timezone", required=True, help="IANA time zone, such as Europe/Amsterdam")
     p.add_argument("--token", action="append", default=[], metavar="UID", help="a card, in hex")
@@ -92,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
         whole or cards,
         known=known, board=args.board, may_format=args.format,
         meter=meter,
+        files=trust.files(args.id, args.ca, args.payment_ca, args.cert, args.key),
     )  # fmt: skip
     write(args.out, registration)
     Port(args.port).reset()
@@ -152,18 +161,19 @@ def token_file(key: bytes, cards: Cards | bytes) -> bytes:
 
 def provision(port: Port, charger: str, overrides: dict, tariff: bytes, cards: Cards | bytes,
               known: dict | None = None, board: str = "virtual",
-              may_format: bool = False,
+              may_format: bool = False, files: dict[str, bytes] | None = None,
               meter: meter_file.MeterFile | None = None) -> dict:  # fmt: skip
     """Provisions the board and returns its registration: {charger, public_key (PEM), ack_key,
     command_key, token_key (hex), mqtt_password}. meter: None for the one of the catalogue that the
-    configuration names. Raises ConfigError, MeterError before the board is touched."""
+    configuration names. files: trust.files(); those not among them that the board has already
+    stay. Raises ConfigError, MeterError before the configuration is touched."""
     known = known or {}
     shared = {key: known.get(key) or secrets.token_hex(n) for key, n in _SECRETS.items()}
     meter = meter or _meter_of(overrides)
     settings = {"charger_id": charger, **shared, **overrides, "meter_model": meter.name}
     if meter.serial is None and not settings.get("meter_serial"):
         raise ConfigError(f"meter_serial is missing: no register of a {meter.name} holds it")
-    config_table.parse(json.dumps(settings))
+    config = config_table.parse(json.dumps(settings))
     listed = token_file(bytes.fromhex(shared["token_key"]), cards)
 
     if not port.ask(_HAS_FIRMWARE):
@@ -175,8 +185,12 @@ def provision(port: Port, charger: str, overrides: dict, tariff: bytes, cards: C
     )
     port.say(f"provision: record key {'made on the board' if made['made_key'] else 'kept'}")
     data = port.ask("import hwconfig\nanswer = hwconfig.DATA")
+    files = files or {}
+    if config["broker_tls"] == "on" and trust.BROKER_CA not in {*files, *port.ask(_ON_BOARD)}:
+        raise ConfigError("broker_tls is on, and the charger has no CA certificate: --ca FILE")
     with tempfile.TemporaryDirectory() as scratch:
         files = {
+            **{f"{data}/{name}": content for name, content in files.items()},
             f"{data}/tariff.bin": tariff,
             f"{data}/tokens.bin": listed,
             f"{data}/meter.bin": meter_table.compile_table(meter),

@@ -87,6 +87,7 @@ class VirtualBoard:
         self._told_writes = 0  # of them, by the present process
         self._cut: tuple[int, str] | None = None  # flash_writes at the power cut to come, how
         self._flash_state = "ok"
+        self.name_server = 0  # UDP port; 0: this machine's own resolver
         self._kernel = kernel
         self._heap = heap or HEAPS[bits]
         self._interpreter = runtime.micropython(bits)
@@ -114,7 +115,7 @@ class VirtualBoard:
         wiring = {
             "image": str(self.image.resolve()), "partitions": PARTITIONS, "uart": fds,
             "control": board_control.fileno(), "mode": mode, "cause": cause,
-            "unique_id": list(b"virtual"),
+            "unique_id": list(b"virtual"), "name_server": self.name_server,
         }  # fmt: skip
         rom = self._silicon
         start = _START % {"rom": str(rom), "size": rom.stat().st_size, "then": "board.main()"}

@@ -35,21 +35,42 @@ class BrokerError(Exception):
     """The broker did not start; the text is one line."""
 
 
+@dataclass
+class Tls:
+    """PEM files: the server's certificate and key, and the CA of its clients'."""
+
+    certificate: Path
+    key: Path
+    ca: Path
+
+
 class Broker:
     """start() and stop(), as often as wanted, from a synchronous program; also a context manager.
 
     port: 0 takes a free one; `port` then says which. users: {name: password}; nobody else connects.
     data_dir: a folder of its own: mosquitto keeps sessions and retained messages there across a
     stop; amqtt forgets them. engine: "mosquitto", "amqtt" or None for the first that can be had.
-    persistent: whether mosquitto, started next, keeps anything."""
+    persistent: whether mosquitto, started next, keeps anything.
+    tls: mosquitto serves it too, at `tls_port`, to clients with a certificate: their CN is who
+    they are."""
 
     def __init__(
-        self, port: int, users: dict[str, str], data_dir: str | Path, engine: str | None = None
-    ) -> None:
+        self, port: int, users: dict[str, str], data_dir: str | Path, engine: str | None = None,
+        tls: Tls | None = None,
+    ) -> None:  # fmt: skip
         self.port = port or free_port()
+        self.tls_port = free_port() if tls else 0
         self.engine = engine or _best()
         runner = _Mosquitto if self.engine == "mosquitto" else _Amqtt
+        if tls and runner is _Amqtt:
+            raise BrokerError("TLS with client certificates needs mosquitto")
         self._runner: _Mosquitto | _Amqtt = runner(self.port, dict(users), Path(data_dir))
+        if tls and isinstance(self._runner, _Mosquitto):
+            self._runner.settings = (
+                f"listener {self.tls_port} {HOST}\nallow_anonymous false\n"
+                f"cafile {tls.ca}\ncertfile {tls.certificate}\nkeyfile {tls.key}\n"
+                "require_certificate true\nuse_identity_as_username true\n"
+            )
         self.running = False
         self.persistent = True
 
@@ -107,6 +128,7 @@ def free_port() -> int:
 class _Mosquitto:
     def __init__(self, port: int, users: dict[str, str], data_dir: Path) -> None:
         self.port, self.users, self.data_dir = port, users, data_dir
+        self.settings = ""  # of more listeners
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, persistent: bool) -> None:
@@ -116,10 +138,12 @@ class _Mosquitto:
         passwords.write_text("".join(_hashed(user, word) for user, word in self.users.items()))
         config = self.data_dir / "mosquitto.conf"
         config.write_text(
-            f"listener {self.port} {HOST}\nallow_anonymous false\npassword_file {passwords}\n"
+            f"per_listener_settings true\nlistener {self.port} {HOST}\n"
+            f"allow_anonymous false\npassword_file {passwords}\n"
             f"persistence {str(persistent).lower()}\n"
             f"persistence_location {self.data_dir.resolve()}/\n"
             "user root\nmax_queued_messages 0\n"  # only root is ever another user in mosquitto
+            f"{self.settings}"
         )
         try:
             with open(self.data_dir / "mosquitto.log", "ab") as log:

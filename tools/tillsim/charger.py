@@ -15,17 +15,21 @@ from tillback import commands
 from tillback.ingest import Ingest
 from tillback.store import Store
 from tillsim.board import VirtualBoard
-from tillsim.broker import Broker
+from tillsim.broker import Broker, Tls
 from tillsim.kernel import Kernel
 from tillsim.meter_wire import MeterWire
 from tillsim.mqtt_tap import MqttTap
+from tillsim.name_server import NameServer
+from tillsim.pki import Authority, Issued
 from tillsim.reader_wire import ReaderWire
 from tillsim.relay import TcpRelay
+from tillsim.tls_tap import TlsTap
 from tillsim.wires import PtyWire
 
 COIL_PIN, FEEDBACK_PIN, PLUG_PIN = 4, 5, 6  # boards/virtual/pins.csv
 CONTACTOR_MS = 20  # from coil to contacts
 CARD_HELD_MS = 700
+BROKER_NAME = "broker.evtill.test"  # by the network's own name server
 START_REGISTER_WH = 1_045_120
 UNSET_CLOCK_MS = 946_684_800_000  # 2000-01-01, what an ESP32 shows before its clock is set
 _WH = 3_600_000  # watt-milliseconds
@@ -184,11 +188,14 @@ class Backend:
 
 
 class VirtualCharger:
-    """One charger with everything around it. `do(step name, args)` makes something happen."""
+    """One charger with everything around it. `do(step name, args)` makes something happen.
+
+    tls: the board's link to the broker has TLS, with certificates that `authority` issues."""
 
     def __init__(self, charger: str, folder: Path, image: Path, *, start_ms: int | None,
                  mqtt_password: str, real_time: bool = False, bits: int = 64,
-                 heap: str = "", meter: str = "sdm630") -> None:  # fmt: skip
+                 heap: str = "", meter: str = "sdm630", tls: bool = False) -> None:  # fmt: skip
+        self.folder = folder
         self.charger = charger
         self._command: bytes | None = None  # the last one sent
         self.wall_base_ms = start_ms
@@ -202,14 +209,23 @@ class VirtualCharger:
         self._card = 0
 
         users = {charger: mqtt_password, "tillback": mqtt_password}
-        self.broker = Broker(0, users, folder / "broker")
+        self.authority = Authority(folder / "pki")
+        self.identity: Issued | None = None
+        served = None
+        if tls:
+            self.identity = self.authority.issue(charger)
+            server = self.authority.issue(BROKER_NAME)
+            served = Tls(server.certificate, server.key, self.authority.certificate)
+        self.broker = Broker(0, users, folder / "broker", tls=served)
         self.store = Store(f"sqlite:///{folder / 'tillback.sqlite'}")
         self.backend = Backend(self.store, self.broker.url("tillback"))
-        self.tap = MqttTap()
-        self.relay = TcpRelay(kernel, self.broker.port, self.tap)
+        self.tap = TlsTap() if tls else MqttTap()
+        self.relay = TcpRelay(kernel, self.broker.tls_port or self.broker.port, self.tap)
+        self.name_server = NameServer(kernel)
         self.time_server = TimeServer(kernel, self.network_ms)
 
         self.board = VirtualBoard(kernel, image, bits=bits, heap=heap, log=self.console.extend)
+        self.board.name_server = self.name_server.port
         self.meter_line = PtyWire(kernel, _Metered(self.car, self.meter), self.meter.meter.baud,
                                   latency_ms=15)  # fmt: skip
         self.reader_line = PtyWire(kernel, self.reader, 115200, latency_ms=2)
@@ -363,6 +379,7 @@ class VirtualCharger:
         self.board.close()
         self.relay.close()
         self.time_server.close()
+        self.name_server.close()
         self.backend.close()
         self.broker.stop()
         self.meter.close()

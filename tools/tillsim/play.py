@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from evtill.core.errors import ConfigError, EvtillError, MeterError
-from tillctl import firmware, flash, provision
+from tillctl import firmware, flash, provision, trust
 from tillctl.port import Port
 from tillctl.tariff_compile import compile_tariff
 from tillsim.board import VirtualBoard
-from tillsim.charger import VirtualCharger
+from tillsim.charger import BROKER_NAME, VirtualCharger
 from tillsim.kernel import Kernel
 from tillsim.scenario import Scenario, ScenarioError, Step
 
@@ -86,24 +86,33 @@ class Play:
         self.charger = charger
         self.table = table
         self.registration: dict[str, Any] = {}
+        self.files: dict[str, bytes] = {}  # more of them for the data partition
         self.besides: list[tuple[int, Callable[[], None]]] = []  # (ms, action) no step can do
 
     def provision(self, say: Callable[[str], None], flash_first: bool = False) -> None:
-        """Gives the board its identity and everything else, as a technician would."""
+        """Gives the board its identity and everything else, as a technician would. A second time,
+        the keys stay."""
         charger = self.charger
         settings = {
-            "broker_host": "127.0.0.1", "broker_port": charger.relay.port,
+            "broker_host": "127.0.0.1", "broker_port": charger.relay.port, "broker_tls": "off",
             "mqtt_password": MQTT_PASSWORD,
             "ntp_host": "127.0.0.1", "ntp_port": charger.time_server.port,
-            **self.scenario.config,
         }  # fmt: skip
+        files = dict(self.files)
+        if charger.identity is not None:
+            settings |= {"broker_host": BROKER_NAME, "broker_tls": "on"}
+            own = trust.files(CHARGER, charger.authority.certificate, None,
+                              charger.identity.certificate, charger.identity.key)  # fmt: skip
+            files = own | files
+        settings |= self.scenario.config
         charger.board.power_on(mode="raw")
         port = Port(charger.board.console.path, say)
 
         def technician() -> dict[str, Any]:
             if flash_first:
                 flash.flash(port)
-            return provision.provision(port, CHARGER, settings, self.table, self.scenario.tokens)
+            return provision.provision(port, CHARGER, settings, self.table, self.scenario.tokens,
+                                       known=self.registration, files=files)  # fmt: skip
 
         try:
             self.registration = while_pumping(charger.kernel, technician)
@@ -199,7 +208,7 @@ def playing(
         if not blank:
             flashed_image(image, say)
         charger = VirtualCharger(CHARGER, folder, image, start_ms=scenario.start_ms,
-                                 mqtt_password=MQTT_PASSWORD,
+                                 mqtt_password=MQTT_PASSWORD, tls=scenario.tls,
                                  meter=str(scenario.config.get("meter_model", "sdm630")),
                                  **options)  # fmt: skip
         try:

@@ -9,6 +9,7 @@ from functools import partial
 from tillsim.broker import free_port
 from tillsim.kernel import Kernel
 from tillsim.mqtt_tap import PUBLISH, MqttTap, packet_end
+from tillsim.tls_tap import TlsTap
 from tillsim.wires import Readable
 
 _DUP = 0x08
@@ -104,7 +105,7 @@ class TcpRelay:
     The tap hears what reaches the server, and what leaves it: what the network holds back or
     swallows is owed by nobody."""
 
-    def __init__(self, kernel: Kernel, server_port: int, tap: MqttTap) -> None:
+    def __init__(self, kernel: Kernel, server_port: int, tap: MqttTap | TlsTap) -> None:
         self._kernel = kernel
         self._server_port = server_port
         self._tap = tap
@@ -209,7 +210,9 @@ class TcpRelay:
 
     def _pass_down(self, pair: _Pair, data: bytes) -> None:
         faults = self.faults
-        data, told, late = pair.acks.down(data, "delay" if faults.ack_delay_ms else faults.acks)
+        told, late = b"", []
+        if not isinstance(self._tap, TlsTap):
+            data, told, late = pair.acks.down(data, "delay" if faults.ack_delay_ms else faults.acks)
         for packet in late:
             self._kernel.after(faults.ack_delay_ms, partial(self._late, pair, packet))
         data, faults.cut_down_after, cut = _short(data, faults.cut_down_after)

@@ -34,7 +34,8 @@ class Step:
 
 @dataclass
 class Scenario:
-    """Times in ms; `start_ms` is Unix time at first boot, None for a clock that is unset."""
+    """Times in ms; `start_ms` is Unix time at first boot, None for a clock that is unset. tls:
+    between the charger and its broker, with a certificate on both sides."""
 
     start_ms: int | None
     timezone: str
@@ -42,6 +43,7 @@ class Scenario:
     tokens: list[str]
     config: dict[str, Any] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
+    tls: bool = False
 
 
 def _number(value: Any, low: float, high: float) -> float | None:
@@ -147,7 +149,7 @@ STEPS: dict[str, Keys] = {
     ),
     "end": Keys(),
 }
-_TOP = ("start", "timezone", "tariff", "tokens", "config", "step")
+_TOP = ("start", "timezone", "tariff", "tokens", "config", "tls", "step")
 
 
 def load(path: Path) -> Scenario:
@@ -176,8 +178,13 @@ def load(path: Path) -> Scenario:
     steps = given.get("step", [])
     if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
         raise ScenarioError("step: it must be a list of [[step]] tables")
+    tls = given.get("tls", False)
+    if not isinstance(tls, bool):
+        raise ScenarioError("tls: it must be true or false")
+    if tls and any("acks" in step or "ack_delay_ms" in step for step in steps):
+        raise ScenarioError("acks: nobody on the way can tell them apart with tls = true")
     return Scenario(start_ms, timezone, _tariff(path, given), tokens, config,
-                    [_step(i, step) for i, step in enumerate(steps, 1)])  # fmt: skip
+                    [_step(i, step) for i, step in enumerate(steps, 1)], tls)  # fmt: skip
 
 
 def _tariff(path: Path, given: dict) -> Any:

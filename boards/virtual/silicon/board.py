@@ -7,7 +7,7 @@ import sim_asyncio
 import sim_thread
 
 # The board's own modules take the place of the built-in ones before anything imports those;
-# time, select, machine, ssl and network are found on the path first, these two are not.
+# time, select, socket, machine, ssl and network are found on the path first, these two are not.
 sys.modules["_thread"] = sim_thread
 sys.modules["_asyncio"] = sim_asyncio
 sys.modules["vfs"] = __import__("virtual_vfs")
@@ -16,6 +16,7 @@ import io  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
 import select  # noqa: E402, F401
+import socket  # noqa: E402
 import ssl  # noqa: E402, F401
 
 import link  # noqa: E402
@@ -131,6 +132,7 @@ def serve_friendly(console, scope):
 def main():
     wiring = json.loads(os.getenv("WIRING"))
     wiring["open"] = open
+    socket.name_server[0] = wiring["name_server"]
     machine.wire_up(wiring)
     root = machine.Partition("vfs")
     repl = open(0, "r+b")

@@ -3,8 +3,11 @@
 from time import ticks_add, ticks_diff, ticks_ms
 
 import link
+import sim_thread
 import uselect
 from uselect import POLLERR, POLLHUP, POLLIN, POLLOUT  # noqa: F401
+
+_LOOK_MS = 10  # simulated time passes while a worker waits, at the pace of real time
 
 
 class poll:
@@ -25,7 +28,11 @@ class poll:
                 left = ticks_diff(due, ticks_ms())
                 if left <= 0:
                     return ready
-            link.advance(left)
+            if sim_thread.in_worker():
+                if self._poll.poll(_LOOK_MS):
+                    continue
+            else:
+                link.advance(left)
 
     def ipoll(self, timeout=-1, flags=0):
         return iter(self.poll(timeout))

@@ -11,6 +11,7 @@ KEYS = {
     "charger_id": (("id", 3, 34), None),
     "broker_host": (("text", 1, 128), None),
     "broker_port": (("int", 1, 65535), 8883),
+    "broker_tls": (("one", ("on", "off")), "on"),
     "mqtt_password": (("text", 8, 64), None),
     "keepalive_s": (("int", 10, 600), 60),
     "ack_key": (("hex", 32), None),

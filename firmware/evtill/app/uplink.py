@@ -10,7 +10,7 @@ import json
 from evtill.app.clock import STEP_MS
 from evtill.app.till import FIRMWARE
 from evtill.core import jws
-from evtill.core.errors import ClockError, JournalError, LinkError, SignatureError
+from evtill.core.errors import ClockError, JournalError, LinkError, SignatureError, TrustError
 from evtill.net import clock_sync
 from evtill.net.mqtt_link import MqttLink
 from evtill.net.worker import Worker
@@ -36,7 +36,7 @@ class Uplink:
         self._worker = Worker()
         link = self._link = MqttLink(
             self._worker, charger, config["broker_host"], config["broker_port"], charger,
-            config["mqtt_password"], config["keepalive_s"],
+            config["mqtt_password"], config["keepalive_s"], _tls(app),
             subscriptions=[base + name for name in ("usage/ack", "event/ack", "cmd")],
             rx_bytes=1024, tx_bytes=1024,
         )  # fmt: skip
@@ -50,6 +50,7 @@ class Uplink:
         self._unreadable = False  # flash, which was reported
         self._status = None  # the last one published, and when
         self._status_ms = self._meter_ms = self._losses_ms = 0
+        self._mistrusted = None  # why the broker was, last
         self._dropped = app.events.ring.dropped()
 
     def _will(self):
@@ -195,6 +196,7 @@ class Uplink:
     # -- in -----------------------------------------------------------------------------------
 
     def _on_up(self, session_present):
+        self._mistrusted = None
         self._app.events.report("link_up", "")
         self._app.outbox.resend_all()
         self._app.events.ring.resend_all()
@@ -203,6 +205,9 @@ class Uplink:
 
     def _on_down(self, reason):
         print("link down:", reason)
+        if isinstance(reason, TrustError) and str(reason) != self._mistrusted:
+            self._mistrusted = str(reason)  # once, not at each attempt
+            self._app.events.report("server_mistrusted", "broker: %s" % reason)
 
     def _on_puback(self, packet_id):
         self._wake.set()  # room for more; the backend's own acknowledgement is what counts
@@ -236,3 +241,11 @@ class Uplink:
         else:
             box.refuse(name, sha256, str(error)[:80])
 
+
+def _tls(app):
+    """The context of the broker's link, None where the configuration says so."""
+    if app.config["broker_tls"] == "off":
+        return None
+    from evtill.net import tls_context
+
+    return tls_context.context(app.hw.DATA, "broker_ca.der")

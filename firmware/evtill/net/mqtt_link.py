@@ -47,7 +47,7 @@ class MqttLink(MQTTClient):
     on_message(topic, payload): two bytes objects. QoS 1 is acknowledged once it has returned; what
         it raises ends run(), and the broker sends the message again on the next connection.
     on_puback(packet_id): the broker has taken this publish.
-    on_up(session_present), on_down(reason): `reason` is one line.
+    on_up(session_present), on_down(reason): `reason` is the LinkError; as text, one line.
     on_room(): publish_nowait() said None before, and may take the next one now.
     subscriptions: topics (bytes or str), subscribed at QoS 1. Last will: set_last_will().
 
@@ -168,7 +168,7 @@ class MqttLink(MQTTClient):
                 await self._connection()
                 return
             except LinkError as e:
-                self.on_down(str(e))
+                self.on_down(e)
             pause_ms = min(first_ms << min(self._attempt, 16), longest_ms)
             self._attempt += 1
             # between half and all of it, so that a thousand chargers do not come back at once
@@ -239,6 +239,7 @@ class MqttLink(MQTTClient):
     async def _greet(self, end):
         """Writes _tx[:end]."""
         at = 0
+        queue = core._io_queue.queue_read if self.ssl else core._io_queue.queue_write
         while at < end and not self._leaving:
             if self.ssl:
                 n = await self._worker.call(self._step, self.sock, self._tx[at:end])
@@ -247,7 +248,7 @@ class MqttLink(MQTTClient):
             if n:
                 at += n
             else:
-                await self._soon(core._io_queue.queue_read if self.ssl else core._io_queue.queue_write)
+                await self._soon(queue)
 
     def _step(self, sock, data):
         """In the worker: one write, and what of the handshake can be done without waiting."""
