@@ -126,5 +126,5 @@ def test_a_configuration_key_out_of_range_is_named(tmp_path):
 def test_acknowledgements_cannot_be_told_apart_in_tls(tmp_path):
     file = tmp_path / "scenario.toml"
     file.write_text('tls = true\n[[step]]\nat = 1\ndo = "proxy"\nacks = "drop"\n')
-    with pytest.raises(ScenarioError, match="^acks: .*tls = true"):
+    with pytest.raises(ScenarioError, match=r"^acks: .*tls = true"):
         load(file)

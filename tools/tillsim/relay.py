@@ -210,7 +210,8 @@ class TcpRelay:
 
     def _pass_down(self, pair: _Pair, data: bytes) -> None:
         faults = self.faults
-        told, late = b"", []
+        told: bytes = b""
+        late: list[bytes] = []
         if not isinstance(self._tap, TlsTap):
             data, told, late = pair.acks.down(data, "delay" if faults.ack_delay_ms else faults.acks)
         for packet in late:
