@@ -11,8 +11,7 @@ TLS = HEAD + "tls = true\n"
 
 
 def test_a_whole_session_over_mutual_tls(tmp_path):
-    """In an ESP32's heap: TLS's own buffers are outside of it there, too."""
-    with charger(tmp_path, TLS + session(10, 3), bits=32) as playing:
+    with charger(tmp_path, TLS + session(10, 3)) as playing:
         playing.run()
         log = (playing.charger.folder / "broker" / "mosquitto.log").read_text()
         result = outcome(playing, tmp_path / "out")

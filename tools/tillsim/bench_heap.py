@@ -1,5 +1,6 @@
 """What the firmware leaves of an ESP32's heap: code and data apart, on the 32-bit interpreter."""
 
+import dataclasses
 import os
 import re
 import subprocess
@@ -41,12 +42,15 @@ def lines() -> list[str]:
     files = [p for p in tree.rglob("*.mpy")]
     scenario = load(SCENARIO)
     used, free = _idle(scenario)
+    over_tls, rest = _idle(dataclasses.replace(scenario, tls=True))
     own = SILICON_KB[32] * 1024
     return [
         f"{len(files)} .mpy files, {sum(p.stat().st_size for p in files)} bytes of flash",
         f"code, run in place from ROM:       {_imported(tree, rom):6} bytes of heap",
         f"code, were it loaded from .mpy:    {_imported(tree, None):6} bytes of heap",
         f"charger at idle, link up:          {used - own:6} bytes used, {free} free of 112 kB",
+        f"... over TLS:                      {over_tls - own:6} bytes used, {rest} free; its records",
+        "  and handshake lie outside of this heap, on a board as well",
         f"smallest heap that a whole session runs in: {_smallest(scenario) - SILICON_KB[32]} kB",
         f"  (the virtual board's own Python apart, {SILICON_KB[32]} kB: an ESP32 has that in C)",
     ]

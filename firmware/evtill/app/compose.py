@@ -36,11 +36,10 @@ def run(hw):
     asyncio.run(app.run())
 
 
-def forget(name):
-    """Gives back the heap of a module of this package; importing it again loads it anew."""
-    package = sys.modules["evtill.app"]
-    del sys.modules["evtill.app." + name]
-    delattr(package, name)
+def forget(name, package="evtill.app"):
+    """Gives back the heap of a module of `package`; importing it again loads it anew."""
+    del sys.modules[package + "." + name]
+    delattr(sys.modules[package], name)
 
 
 def _configuration(hw):

@@ -38,7 +38,7 @@ class Uplink:
             self._worker, charger, config["broker_host"], config["broker_port"], charger,
             config["mqtt_password"], config["keepalive_s"], _tls(app),
             subscriptions=[base + name for name in ("usage/ack", "event/ack", "cmd")],
-            rx_bytes=1024, tx_bytes=1024,
+            rx_bytes=1024, tx_bytes=512,
         )  # fmt: skip
         link.set_last_will(base + "status", self._will(), True, 1)
         link.on_message = self._on_message
@@ -246,6 +246,9 @@ def _tls(app):
     """The context of the broker's link, None where the configuration says so."""
     if app.config["broker_tls"] == "off":
         return None
+    from evtill.app.compose import forget
     from evtill.net import tls_context
 
-    return tls_context.context(app.hw.DATA, "broker_ca.der")
+    context = tls_context.context(app.hw.DATA, "broker_ca.der")
+    forget("tls_context", "evtill.net")
+    return context
