@@ -3,6 +3,7 @@
 import json
 
 from evtill.core.errors import ConfigError
+from evtill.core.text import plain
 
 # key: (kind, default or None where it must be given, what it may be)
 # kinds: ("text", min, max length), ("id", min, max length), ("hex", bytes), ("int", min, max),
@@ -44,7 +45,8 @@ KEYS = {
     "wifi_ssid": (("text", 0, 32), ""),
     "wifi_password": (("text", 0, 63), ""),
 }
-_ID = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789*-_."  # fit for a topic
+_HEX = b"0123456789abcdef"
+_ID = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789*-_."  # fit for a topic
 
 
 def parse(text):
@@ -91,10 +93,9 @@ def _fits(kind, value):
     if not isinstance(value, str):
         return False
     if kind[0] == "text":
-        printable = all([" " <= c <= "~" for c in value])
-        return printable and kind[1] <= len(value) <= kind[2]
+        return plain(value) and kind[1] <= len(value) <= kind[2]
     if kind[0] == "id":
-        return kind[1] <= len(value) <= kind[2] and all([c in _ID for c in value])
+        return kind[1] <= len(value) <= kind[2] and plain(value) and not value.encode().strip(_ID)
     if kind[0] == "hex":
-        return len(value) == 2 * kind[1] and all([c in "0123456789abcdef" for c in value])
+        return len(value) == 2 * kind[1] and plain(value) and not value.encode().strip(_HEX)
     return value in kind[1]

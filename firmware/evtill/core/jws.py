@@ -10,6 +10,7 @@ import json
 
 from evtill.core.crypto.hashes import constant_time_equal, hmac_sha256, sha256
 from evtill.core.errors import SignatureError
+from evtill.core.text import plain
 
 USAGE = "evtill-usage+jws"
 ACK = "evtill-ack+jws"
@@ -52,7 +53,7 @@ def thumbprint(public_key):
 def es256_header(typ, kid):
     """The header segment (bytes) of an ES256 JWS. SignatureError for a kid that is empty or would
     need escaping."""
-    if not kid or any(not " " < c < "\x7f" or c in '"\\' for c in kid):
+    if not kid or not plain(kid) or " " in kid or '"' in kid or "\\" in kid:
         raise SignatureError("key id is not plain ASCII")
     header = '{"alg":"ES256","typ":"%s","kid":"%s"}' % (typ, kid)
     return b64url_encode(header.encode())

@@ -1,14 +1,21 @@
 """Text that signed bytes are made of: JSON strings and civil time, from integers, without json."""
 
 
+def plain(text):
+    """Whether `text` is all printable ASCII.
+
+    By its bytes: a board interns each character that it looks at, which costs heap for good."""
+    try:
+        return all([32 <= byte <= 126 for byte in text.encode()])
+    except UnicodeError:
+        return False
+
+
 def quote(text):
     """`text` as a JSON string of printable ASCII without a bare `|` (OCMF splits on it).
 
     The same bytes on every interpreter: json.dumps differs in what it escapes."""
-    for c in text:
-        if not " " <= c < "\x7f" or c in '"\\|':
-            break
-    else:
+    if plain(text) and not ('"' in text or "\\" in text or "|" in text):
         return '"' + text + '"'
     out = '"'
     for c in text:

@@ -6,7 +6,10 @@ LINES = 4
 
 def fit(text):
     """`text` in exactly 20 ASCII characters: cut, padded, anything else shown as `?`."""
-    line = "".join([c if " " <= c <= "~" else "?" for c in text[:COLUMNS]])
+    line = text[:COLUMNS]
+    # By bytes first: a board interns each character that it looks at, for good.
+    if not all([32 <= byte <= 126 for byte in line.encode()]):
+        line = "".join([c if " " <= c <= "~" else "?" for c in line])
     return line + " " * (COLUMNS - len(line))
 
 
