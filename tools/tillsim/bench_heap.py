@@ -49,8 +49,8 @@ def lines() -> list[str]:
         f"code, run in place from ROM:       {_imported(tree, rom):6} bytes of heap",
         f"code, were it loaded from .mpy:    {_imported(tree, None):6} bytes of heap",
         f"charger at idle, link up:          {used - own:6} bytes used, {free} free of 112 kB",
-        f"... over TLS:                      {over_tls - own:6} bytes used, {rest} free; its records",
-        "  and handshake lie outside of this heap, on a board as well",
+        f"... over TLS:                      {over_tls - own:6} bytes used, {rest} free; its",
+        "  records and handshake lie outside of this heap, on a board as well",
         f"smallest heap that a whole session runs in: {_smallest(scenario) - SILICON_KB[32]} kB",
         f"  (the virtual board's own Python apart, {SILICON_KB[32]} kB: an ESP32 has that in C)",
     ]
