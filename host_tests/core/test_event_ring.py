@@ -1,10 +1,15 @@
 """The events' ring: bounded, rate-limited, and honest about what it dropped."""
 
+import errno
 import random
 
-from evtill.core.event_ring import EventRing
+import pytest
+
+from evtill.core.errors import JournalError
+from evtill.core.event_ring import VERSION, EventRing
+from evtill.core.frames import encode
 from host_tests.fakes import records
-from host_tests.fakes.store import Store
+from host_tests.fakes.store import Faulty, Store
 
 SLOW_MS = 6_000
 
@@ -99,6 +104,7 @@ def test_any_flipped_bit_costs_at_most_one_event() -> None:
         for _ in range(8):
             got += drain(found)
         assert len(got) >= 5 and set(got) <= {f"e{n}" for n in range(6)}
+        assert found.refused == [(f"#{n}", "lost") for n in range(6) if f"e{n}" not in got]
         assert found.waiting() == 0
         assert put(found, 6, 0)
         assert drain(found) == ["e6"]
@@ -152,3 +158,47 @@ def test_what_failing_flash_does_not_take_waits_for_it() -> None:
     ring.resend_all()
     assert drain(ring) == ["e1", "e2", "e3", "e4"]
     assert ring.refused == []
+
+
+@pytest.mark.parametrize(
+    ("operation", "code"),
+    [("read", errno.EIO), ("write", errno.ENOSPC), ("write", errno.EIO)],
+)
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_fault_at_every_read_or_write_loses_no_event(
+    operation: str, code: int, count: int
+) -> None:
+    first = 0
+    while True:
+        store = Faulty(operation, code, first, count)
+        ring = EventRing(store)
+        for n in range(5):
+            put(ring, n, n * SLOW_MS)
+        got: list[str] = []
+        for now_ms in range(0, 2_500_000, 1000):  # confirmed in RAM only: sent again in a lap
+            try:
+                item = ring.next_to_send(now_ms)
+            except JournalError:
+                continue
+            if item is not None:
+                ring.sent(item[0], now_ms)
+                assert ring.confirm(item[0], records.sha256(item[1]))
+                got.append(item[0])
+        assert set(got) == {f"e{n}" for n in range(5)}, first
+        assert (ring.waiting(), ring.dropped(), ring.refused) == (0, 0, [])
+        if store.seen < first:
+            break
+        first += 1
+    assert first >= 5
+
+
+def test_a_ring_of_a_newer_format_is_left_alone() -> None:
+    store = Store()
+    put(EventRing(store), 1, 0)
+    store.append("e0", *encode(0, 9, bytes((VERSION + 1,)) + bytes(20)))
+    before = store.copy().files
+    ring = EventRing(store)
+    assert not any(put(ring, n, 0) for n in range(2, 9))
+    assert ring.next_to_send(0) is None
+    assert ring.dropped() == 3  # the first four wait in RAM
+    assert store.files == before

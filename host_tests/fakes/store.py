@@ -76,3 +76,38 @@ class Store:
 
     def free_bytes(self) -> int:
         return self.capacity - sum(len(data) for data in self.files.values())
+
+
+class Faulty(Store):
+    """`count` reads or writes (`operation`: append, remove, rename) from the `first` on fail with
+    `code`; nothing of them is done. seen: how many there were."""
+
+    def __init__(self, operation: str, code: int, first: int, count: int) -> None:
+        super().__init__()
+        self.operation = operation
+        self.code = code
+        self.first = first
+        self.count = count
+        self.seen = 0
+
+    def _fault(self, operation: str) -> None:
+        if operation == self.operation:
+            self.seen += 1
+            if self.first < self.seen <= self.first + self.count:
+                raise OSError(self.code)
+
+    def read_at(self, name: str, offset: int, buffer: bytearray | memoryview) -> int:
+        self._fault("read")
+        return super().read_at(name, offset, buffer)
+
+    def append(self, name: str, *chunks: bytes) -> None:
+        self._fault("write")
+        super().append(name, *chunks)
+
+    def remove(self, name: str) -> None:
+        self._fault("write")
+        super().remove(name)
+
+    def rename(self, old: str, new: str) -> None:
+        self._fault("write")
+        super().rename(old, new)

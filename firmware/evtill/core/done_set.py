@@ -10,10 +10,14 @@ class DoneSet:
         self.end = end
         self.bits = bytearray(bits)
         self.unsaved = 0
-        self.waiting = 0
-        for seq in range(base, end):
-            if not self.is_done(seq):
-                self.waiting += 1
+        self.waiting = end - base
+        below = (1 << (base & 7)) - 1  # bits of the first byte that stand for none of them
+        for byte in self.bits:
+            byte &= ~below
+            below = 0
+            while byte:
+                byte &= byte - 1
+                self.waiting -= 1
 
     def grow(self, end):
         """All up to `end` are there, and wait."""

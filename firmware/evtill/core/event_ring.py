@@ -27,7 +27,10 @@ VERSION = 1
 
 
 class EventRing(Window):
-    """The events' own outbox. store: see frames.py, for this ring alone."""
+    """The events' own outbox. store: see frames.py, for this ring alone.
+
+    Its log is an object of its own: private names that the build shortens could clash with those
+    of a base class in another file."""
 
     def __init__(self, store, half_bytes=_HALF_BYTES):
         super().__init__(_Ring(store, half_bytes))
@@ -159,7 +162,7 @@ class _Ring:
         self.dropped = max(dropped, self.dropped)
         self._broken = False
 
-    # -- what outbox.Window asks of a log -------------------------------------------------------
+    # -- what a Window asks of its log --------------------------------------------------------
 
     def next_waiting(self, seq):
         if self._held:

@@ -1,7 +1,8 @@
 """Reads a journal's files as they are, without opening it: for tools, diagnostics and tests."""
 
 from evtill.core.frames import FrameReader
-from evtill.core.journal import ASIDE, ASIDE_NAME
+from evtill.core.journal import ASIDE_NAME
+from evtill.core.journal_frames import ASIDE
 
 
 def replay(store):

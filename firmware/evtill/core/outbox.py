@@ -16,13 +16,18 @@ _TRIES = 4  # after so many without an answer, a record makes room for others fo
 _SAVE_EVERY = 16
 _REFUSED_MAX = 8
 # An entry in flight: [seq, id, hash in hex, ms when to send again, times sent].
-_SEQ, _ID, _HASH, _DUE, _SENT = range(5)
+_SEQ = 0
+_ID = 1
+_HASH = 2
+_DUE = 3
+_SENT = 4
 
 
 class Window:
     """What is in flight of a log: at most a window of records, in the order of their seq.
 
-    log: next_waiting(seq), load(seq), waiting(), done(seq), unsaved(), save(), set_aside(seq, why).
+    log: a journal.Journal, or what has its next_waiting(), load(), waiting(), done(), unsaved(),
+    save() and set_aside().
     refused: (id, reason) of those set aside, at most 8, for whoever reports and removes them."""
 
     def __init__(self, log, resend_ms=_RESEND_MS):

@@ -72,9 +72,9 @@ class SessionLog:
         ]
         return start[_PREFIX_BYTES:], checkpoint or None, stop or None
 
-    def prepare(self, frames, pagination):
-        """(name of the file, chunks to append to it, sequence of the last) for (kind, payload)
-        `frames`; a START opens the next session with `pagination`."""
+    def append(self, commit, frames, pagination):
+        """Appends (kind, payload) `frames`; a START opens the next session with `pagination`.
+        commit: see segments.py. Returns (whether it opened a session, what `sequence` is then)."""
         again = []
         sequence = self.sequence
         name = NAME
@@ -101,21 +101,19 @@ class SessionLog:
             places.append((kind - START, (size, length - OVERHEAD)))
             size += length
             chunks += frame
-        self._pending = (name, sequence, size, places, pagination)
-        return name, chunks, sequence
-
-    def accept(self):
-        """What prepare() gave is durable. Returns whether it opened a session."""
-        name, self.sequence, self._size, places, pagination = self._pending
-        if name != NAME:
-            self._store.rename(name, NAME)
-        opened = not self.is_open()
-        for i, place in places:
-            self._places[i] = place
-        if opened:
-            self.number += 1
-            self.pagination = pagination
-        return opened
+        opened = False
+        if commit(name, chunks):
+            if name != NAME:
+                self._store.rename(name, NAME)
+            self.sequence = sequence
+            self._size = size
+            opened = not self.is_open()
+            for i, place in places:
+                self._places[i] = place
+            if opened:
+                self.number += 1
+                self.pagination = pagination
+        return opened, sequence
 
     def remove(self):
         self._forget()
