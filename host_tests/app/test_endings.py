@@ -41,8 +41,8 @@ def tariff(price):
 
 
 OLD, NEW = tariff(0.49), tariff(0.59)
-CONFIG = {"charger_id": records.CHARGER, "meter_model": "sdm630", "meter_period_ms": 2000,
-          "max_power_w": 22000}  # fmt: skip
+CONFIG = {"charger_id": records.CHARGER, "meter_model": "sdm630", "meter_vendor": "Eastron",
+          "meter_period_ms": 2000, "max_power_w": 22000}  # fmt: skip
 
 
 class Identity(records.Signer):
