@@ -12,10 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from evtill.app import config as config_table
-from evtill.core import tokens
+from evtill.core import artefact, tokens
 from evtill.core.errors import ConfigError
-from tillctl import flash, meter_file, meter_table, token_list, trust
+from tillctl import artefacts, flash, meter_file, meter_table, token_list, trust
 from tillctl.port import Port, PortError
+from tillctl.public_key import PublicKey
 from tillctl.tariff_compile import compile_tariff
 
 _HAS_FIRMWARE = "try: import evtill.app\nexcept ImportError: answer = False\nelse: answer = True"
@@ -49,10 +50,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     p.add_argument("--token", action="append", default=[], metavar="UID", help="a card, in hex")
     p.add_argument("--tokens", type=Path, metavar="FILE",
                    help="cards: CSV or OCPI Tokens as for `tillctl tokens build`, or a list that "
-                   "it has built")  # fmt: skip
+                   "it has built, signed or not")  # fmt: skip
     p.add_argument("--token-key", type=Path, metavar="FILE",
                    help="the key of `tillctl tokens build`, which becomes the charger's "
                    "(default: one of its own)")  # fmt: skip
+    p.add_argument("--operator-key", type=Path, metavar="PEM",
+                   help="public key by which the charger knows token lists that it may take")
     p.add_argument("--meter", metavar="NAME|FILE",
                    help="the energy meter: see `tillctl meter list`; default: sdm630")  # fmt: skip
     p.add_argument("--meter-baud", type=int, choices=meter_file.BAUDS,
@@ -75,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     overrides |= dict(_setting(text) for text in args.config)
     cards = {token_list.parse_uid(uid): token_list.Token() for uid in args.token}
     source = args.tokens.read_bytes() if args.tokens else b""
-    whole = source if source[:4] == tokens.MAGIC[:4] else None
+    whole = source if source[:4] in (tokens.MAGIC[:4], b"eyJh") else None
     if whole and cards:
         raise ConfigError("--token and a built list: give the card to `tillctl tokens build`")
     if source and not whole:
@@ -100,7 +103,8 @@ def run(args: argparse.Namespace) -> int:
         whole or cards,
         known=known, board=args.board, may_format=args.format,
         meter=meter,
-        files=trust.files(args.id, args.ca, args.payment_ca, args.cert, args.key),
+        files=trust.files(args.id, args.ca, args.payment_ca, args.cert, args.key)
+        | _operator_key(args.operator_key),
     )  # fmt: skip
     write(args.out, registration)
     Port(args.port).reset()
@@ -114,6 +118,12 @@ def _setting(text: str) -> tuple[str, str | int]:
         raise ConfigError(f"--config {text}: KEY=VALUE expected")
     kind = config_table.KEYS.get(key, (("text",),))[0]
     return key, int(value) if kind[0] == "int" and value.lstrip("-").isdigit() else value
+
+
+def _operator_key(path: Path | None) -> dict[str, bytes]:
+    if path is None:
+        return {}
+    return {"operator.key": b"".join(n.to_bytes(32, "big") for n in PublicKey.read(path).point)}
 
 
 def _path(folder: Path, charger: str) -> Path:
@@ -143,20 +153,23 @@ Cards = dict[bytes, token_list.Token] | Iterable[str]
 
 
 def token_file(key: bytes, cards: Cards | bytes) -> bytes:
-    """What lies in flash: the list of these cards (or of UIDs in hex), or a built one; and its
-    stamp. Raises ConfigError."""
+    """What lies in flash: the list of these cards (or of UIDs in hex), or a built one, signed or
+    not; and its stamp. Raises ConfigError."""
+    version = 0
     try:
         if isinstance(cards, bytes):
-            listed = cards
-            if token_list.Listed.decode(cards).whose != tokens.whose(key):
+            envelope, listed = artefacts.split(cards)
+            if envelope:
+                version = int(artefacts.said(envelope).get("version", 0))
+            if token_list.Listed.decode(listed).whose != tokens.whose(key):
                 raise ConfigError("the token list was made under another key than this charger's")
         else:
             if not isinstance(cards, dict):
                 cards = {token_list.parse_uid(uid): token_list.Token() for uid in cards}
             listed = token_list.build(cards, key).encode()
-    except tokens.TokenListError as e:
+    except (tokens.TokenListError, artefact.ArtefactError) as e:
         raise ConfigError(str(e)) from None
-    return listed + tokens.stamp(0, hashlib.sha256(listed).digest())
+    return listed + tokens.stamp(version, hashlib.sha256(listed).digest())
 
 
 def provision(port: Port, charger: str, overrides: dict, tariff: bytes, cards: Cards | bytes,

@@ -2,6 +2,7 @@
 
 import binascii
 import csv
+import hashlib
 import io
 import json
 import os
@@ -13,8 +14,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from evtill.core import tokens
+from evtill.core import token_update, tokens
 from evtill.core.tokens import TokenListError
+
+from . import artefacts
 
 FLAGS = {"blocked": tokens.BLOCKED, "prepaid": tokens.PREPAID, "free": tokens.FREE,
          "ask": tokens.ASK}  # fmt: skip
@@ -250,7 +253,7 @@ class Listed:
         groups, expiries, _ = found.tables
         at = tokens.HEADER + groups * found.width
         names = [data[i : i + found.width].rstrip(b"\0").decode()
-                 for i in range(tokens.HEADER, at, found.width)]  # fmt: skip
+                 for i in range(tokens.HEADER, at, found.width or 1)]  # fmt: skip
         numbers = [n for (n,) in struct.iter_unpack("<I", data[at : found.entries])]
         entries = {}
         last = b""
@@ -342,9 +345,26 @@ def _bits(tables: tuple[list, list, list], usual: tuple[int, ...]) -> tuple[int,
 def read_list(path: Path) -> Listed:
     """The list in a file, signed or not. Raises TokenListError with its name, OSError."""
     try:
-        return Listed.decode(path.read_bytes())
+        return Listed.decode(artefacts.split(path.read_bytes())[1])
     except (TokenListError, UnicodeDecodeError) as e:
         raise TokenListError(f"{path}: {e}") from None
+
+
+def diff(old: bytes, new: bytes) -> bytes:
+    """The delta (core.token_update) that makes the list `new` of the list `old`. Raises
+    TokenListError."""
+    before, after = Listed.decode(old), Listed.decode(new)
+    if before.whose != after.whose:
+        raise TokenListError("the lists were made under different keys")
+    was, now = dict(before.words()), dict(after.words())
+    changes = {token: word for token, word in now.items() if was.get(token) != word}
+    changes |= dict.fromkeys(was.keys() - now.keys(), tokens.GONE)
+    head = new[: len(new) - tokens.ENTRY * len(now)]
+    return (
+        token_update.DELTA + hashlib.sha256(old).digest() + hashlib.sha256(new).digest()
+        + struct.pack("<II", len(head), len(changes)) + head
+        + b"".join(token + changes[token].to_bytes(4, "little") for token in sorted(changes))
+    )  # fmt: skip
 
 
 # -- the key ---------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from evtill.core.text import plain
 # ("one", choices)
 KEYS = {
     "charger_id": (("id", 3, 34), None),
+    "charger_group": (("text", 0, 34), ""),  # to which artefacts may be addressed as well
     "broker_host": (("text", 1, 128), None),
     "broker_port": (("int", 1, 65535), 8883),
     "broker_tls": (("one", ("on", "off")), "on"),

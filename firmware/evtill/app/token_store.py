@@ -17,35 +17,51 @@ class TokenStore:
     came in; sha256: its hash in hex. Raises TokenListError, OSError."""
 
     def __init__(self, folder, key):
-        self._path = folder + _FILE
-        self._key = key
+        self.folder = folder
+        self.path = folder + _FILE
+        self.key = key
         self._file = None
-        for name in (".part", ".new"):  # of an update that the power was cut in
+        self.tidy()
+        self.open()
+
+    def tidy(self):
+        """Removes what an update has left that came to nothing."""
+        for name in (".part", ".new"):
             try:
-                os.remove(self._path + name)
+                os.remove(self.path + name)
             except OSError as e:
                 if e.args[0] != 2:  # ENOENT
                     raise
-        self.open()
 
     def open(self):
         """Opens the list that is there now."""
         self.close()
-        self.list = found = TokenList(self.read_at, self._key)
+        self.list = found = TokenList(self.read_at, self.key)
         self.find = found.find
-        after = os.stat(self._path)[6] - found.size
+        after = os.stat(self.path)[6] - found.size
         if after == 0:
             self.version = 0
-            self.sha256 = files.sha256_of(self._path)
+            self.sha256 = files.sha256_of(self.path)
             return
         self.version, sha256 = unstamp(self.read_at(found.size, min(after, STAMP + 1)))
         self.sha256 = str(binascii.hexlify(sha256), "ascii")
+
+    def installed(self):
+        """(version, SHA-256) of the list that is here."""
+        return self.version, binascii.unhexlify(self.sha256)
+
+    def swap(self, path):
+        """Puts the list that was made ready at `path`, stamp and all, in the place of the old one:
+        LittleFS renames whole or not at all. Call it in the thread that finds."""
+        self.close()  # a file that was replaced may not be read on
+        os.rename(path, self.path)
+        self.open()
 
     def read_at(self, offset, n):
         """n bytes of the file, fewer at its end."""
         try:
             if self._file is None:
-                self._file = open(self._path, "rb")
+                self._file = open(self.path, "rb")
             self._file.seek(offset)
             return self._file.read(n)
         except OSError:

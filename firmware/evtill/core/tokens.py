@@ -152,7 +152,10 @@ class TokenList:
         ceiling, expires, group = index
         if group:
             name = self._read(HEADER + (group - 1) * self.width, self.width)
-            group = str(name.rstrip(b"\0"), "utf-8")
+            try:
+                group = str(name.rstrip(b"\0"), "utf-8")
+            except ValueError:
+                raise TokenListError("token list damaged: a group")
         return (
             group or None, flags, self._number(self._expiries, expires),
             self._number(self._ceilings, ceiling),

@@ -1,0 +1,152 @@
+"""Takes a signed token list, or a delta, in as it arrives; swaps it in whole or not at all.
+
+Loaded while one arrives. Whatever is wrong, and wherever the power is cut, the old list stays."""
+
+import asyncio
+import hashlib
+import os
+
+from evtill.app import identity
+from evtill.core import artefact, token_update
+from evtill.core.artefact import ArtefactError
+from evtill.core.tokens import stamp
+
+TYPES = ("tokens", "tokens-delta")
+_SPARE_BYTES = 196608  # of flash that stay free meanwhile: the journal's reserve, and sessions
+
+
+def opener(app):
+    """The `check` of an Intake: by the operator's key, the charger's id and group, and the time.
+    app: compose.App. Raises ArtefactError where no operator's key was provisioned."""
+    try:
+        with open(app.hw.DATA + "/operator.key", "rb") as file:
+            key = file.read(65)
+    except OSError:
+        key = b""
+    if len(key) != 64:
+        raise ArtefactError("no operator key: provision the charger with one")
+    point = int.from_bytes(key[:32], "big"), int.from_bytes(key[32:], "big")
+    audiences = ["all", "charger:" + app.config["charger_id"]]
+    if app.config["charger_group"]:
+        audiences.append("group:" + app.config["charger_group"])
+
+    def check(envelope):
+        unix_ms = None if app.clock.trust() == "U" else app.clock.unix_ms()
+        return artefact.check(
+            envelope, point, identity.engine(), TYPES, audiences,
+            None if unix_ms is None else unix_ms // 1000, app.tokens.installed(),
+        )  # fmt: skip
+
+    return check
+
+
+class Intake:
+    """store: the charger's TokenStore; check(envelope) -> (typ, version, SHA-256), which raises:
+    opener(). spare_bytes: of flash, to be left alone.
+
+    write() may be called in another thread than finish(); one Intake at a time. After any error
+    (EvtillError, OSError) call abort()."""
+
+    def __init__(self, store, check, spare_bytes=_SPARE_BYTES):
+        self._store = store
+        self._check = check
+        self._spare_bytes = spare_bytes
+        self._head = b""  # the envelope, as far as it is here
+        self._said = None  # (typ, version, SHA-256) once it is whole and good
+        self._hash = hashlib.sha256()
+        self._size = 0
+        self._file = None
+
+    def write(self, piece):
+        """Takes the next bytes of the artefact."""
+        if self._said is None:
+            self._head += piece
+            end = self._head.find(b"\n")
+            if end < 0:
+                if len(self._head) > artefact.ENVELOPE_MAX:
+                    raise ArtefactError("no envelope")
+                return
+            piece = self._head[end + 1 :]
+            head = self._head[:end]
+            self._head = b""
+            self._said = self._check(head)
+            self._file = open(self._store.path + ".part", "wb")
+        self._put(piece)
+
+    def _put(self, data):
+        """Writes and hashes; raises ArtefactError rather than take the journal's room."""
+        before = self._size
+        self._size += len(data)
+        self._hash.update(data)
+        if not before or before >> 16 != self._size >> 16:
+            self._make_sure_of_room()
+        self._file.write(data)
+
+    def _make_sure_of_room(self):
+        """For 64 kB more."""
+        found = os.statvfs(self._store.folder)
+        if found[0] * found[3] < self._spare_bytes + 65536:
+            raise ArtefactError("no room in flash")
+
+    async def finish(self):
+        """All was written: checks it and swaps it in. Returns the list's version."""
+        if self._said is None:
+            raise ArtefactError("no envelope")
+        typ, version, sha256 = self._said
+        store = self._store
+        self._close()
+        if self._hash.digest() != sha256:
+            raise ArtefactError("content is not what was signed")
+        if (version, sha256) == store.installed():
+            self.abort()
+            return version
+        ready = store.path + ".part"
+        if typ == "tokens-delta":
+            sha256 = await self._merge()
+            ready = store.path + ".new"
+        with open(ready, "rb") as file:
+            for _ in token_update.check(_reader(file), self._size, store.key):
+                await asyncio.sleep(0)
+        with open(ready, "ab") as file:
+            file.write(stamp(version, sha256))
+        store.swap(ready)
+        self.abort()
+        return version
+
+    async def _merge(self):
+        """Makes the new list out of the old one and the delta. Its SHA-256."""
+        store = self._store
+        with open(store.path + ".part", "rb") as file:
+            delta = _reader(file)
+            before, after, _ = token_update.delta_of(delta, self._size)
+            if before != store.installed()[1]:
+                raise ArtefactError("delta of another list than the one here")
+            size = self._size
+            self._hash = hashlib.sha256()
+            self._size = 0
+            self._file = open(store.path + ".new", "wb")
+            for _ in token_update.merge(store.list, store.read_at, delta, size, self._put):
+                await asyncio.sleep(0)
+        self._close()
+        if self._hash.digest() != after:
+            raise ArtefactError("delta does not make the list that it says")
+        return after
+
+    def abort(self):
+        """Forgets what came so far. Raises OSError when flash fails; a boot tidies up then."""
+        self._close()
+        self._store.tidy()
+
+    def _close(self):
+        if self._file is not None:
+            file = self._file
+            self._file = None
+            file.close()
+
+
+def _reader(file):
+    def read_at(offset, n):
+        file.seek(offset)
+        return file.read(n)
+
+    return read_at
