@@ -263,9 +263,8 @@ def lookup(path: Path, base: int, key: bytes, uid: bytes, on: str) -> dict[str, 
     if on == "cpython":
         tracemalloc.start()
         try:
-            return token_runner.lookup(
-                path, base, key, uid, lambda: tracemalloc.get_traced_memory()[1]
-            )
+            readings = iter((_heap_now, _heap_at_most))
+            return token_runner.lookup(path, base, key, uid, lambda: next(readings)())
         finally:
             tracemalloc.stop()
     tree = firmware.build(
@@ -287,3 +286,12 @@ def lookup(path: Path, base: int, key: bytes, uid: bytes, on: str) -> dict[str, 
     if "error" in said:
         raise TokenListError(said["error"])
     return said
+
+
+def _heap_now() -> int:
+    tracemalloc.reset_peak()
+    return tracemalloc.get_traced_memory()[0]
+
+
+def _heap_at_most() -> int:
+    return tracemalloc.get_traced_memory()[1]
