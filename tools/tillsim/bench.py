@@ -3,7 +3,7 @@
 import sys
 import time
 
-from tillsim import bench_crypto, bench_flash, bench_heap, bench_link, bench_tariff, bench_tokens
+from tillsim import bench_crypto, bench_flash, bench_heap, bench_link, bench_meter, bench_tariff, bench_tokens
 
 
 def main() -> int:
@@ -12,6 +12,7 @@ def main() -> int:
         ("Flash: 2 MB of LittleFS (the times are this machine's)", bench_flash.lines),
         ("Tariffs", bench_tariff.lines),
         ("Token lists", bench_tokens.lines),
+        ("Meters", bench_meter.lines),
         ("Link: records a second, against plain umqtt.simple", bench_link.lines),
         ("P-256: executed instructions (valgrind's cachegrind, 32-bit)", _crypto),
     ):

@@ -7,7 +7,7 @@ integers from their bits: floats on the board may be single, and a rounded kWh i
 
 from binascii import crc32
 
-from evtill.core.errors import MeterError, ModbusError, ModbusExceptionReply
+from evtill.core.errors import MeterError, ModbusExceptionReply
 from evtill.drivers.aio import sleep_ms, ticks_diff, ticks_ms
 
 # The table: "EM", version; number of requests, of values; baud rate (4 bytes, low first), parity,
@@ -183,23 +183,34 @@ class Meter:
         """The Reading: always the same one, overwritten by the next that succeeds.
 
         Raises MeterError when a value cannot be one, ModbusError when there is none."""
-        await self._begin()
+        if self._busy:
+            await self._turn()
+        self._busy = True
+        table = self._table
         try:
-            await self._resync()
+            # Awaited only where there is something to do: each call of a coroutine is heap.
+            if self._doubt or self._master.strays != self._strays:
+                await self._resync()
+            self._doubt = True
             at = self._first
-            for i in range(self._table[3]):
+            for i in range(table[3]):
                 if i == self._energy:
                     asked = ticks_ms()
-                await self._ask(_REQUESTS + 4 * i)
-                while at < self._serial and self._table[at + 1] == i:
+                r = _REQUESTS + 4 * i
+                await self._master.transact(
+                    self.address, table[r], table[r + 2] << 8 | table[r + 3], table[r + 1],
+                    self._timeout_ms,
+                )  # fmt: skip
+                while at < self._serial and table[at + 1] == i:
                     self._new[(at - self._first) // _VALUE] = self._value(at)
                     at += _VALUE
+            self._doubt = False
         finally:
             self._busy = False
         reading = self._reading
         reading.ticks = asked
         for i in range(len(self._new)):
-            what = self._table[self._first + _VALUE * i]
+            what = table[self._first + _VALUE * i]
             if what == 0:
                 reading.energy_wh = self._new[i]
             elif what == 1:
@@ -212,7 +223,7 @@ class Meter:
 
     async def read_energy_wh(self):
         """Wh imported, in one request. Raises as `read` does."""
-        await self._begin()
+        await self._turn()
         try:
             await self._resync()
             await self._ask(_REQUESTS + 4 * self._energy)
@@ -246,14 +257,14 @@ class Meter:
             return self._nameplate
         return serial_text(await self._raw(at), self._table[at + 4])
 
-    async def _begin(self):
+    async def _turn(self):
         while self._busy:
             await sleep_ms(5)
         self._busy = True
 
     async def _raw(self, at):
         """The registers that the request at table[at] asks for."""
-        await self._begin()
+        await self._turn()
         try:
             await self._ask(at)
             return bytes(memoryview(self._master.buf)[3 : 3 + 2 * self._table[at + 1]])
@@ -265,9 +276,6 @@ class Meter:
 
         A slave answers its requests in turn: when it has answered this one, no late answer can be
         taken for a reading's."""
-        if not self._doubt and self._master.strays == self._strays:
-            return
-        self._doubt = True
         self._strays = self._master.strays
         at = self._serial if self._table[self._serial] else self._serial + 5
         if self._table[at]:
@@ -280,14 +288,13 @@ class Meter:
     async def _ask(self, at):
         """The request at table[at]; its answer is then in the master's buf."""
         table = self._table
-        try:
-            await self._master.transact(
-                self.address, table[at], table[at + 2] << 8 | table[at + 3], table[at + 1],
-                self._timeout_ms,
-            )  # fmt: skip
-        except ModbusError:
-            self._doubt = True
-            raise
+        doubt = self._doubt
+        self._doubt = True
+        await self._master.transact(
+            self.address, table[at], table[at + 2] << 8 | table[at + 3], table[at + 1],
+            self._timeout_ms,
+        )  # fmt: skip
+        self._doubt = doubt
 
     def _value(self, at):
         """The value at table[at], from the answer. Raises MeterError, naming it."""

@@ -136,11 +136,38 @@ class ModbusMaster:
             await sleep_ms(self._gap_ms)
         self._busy = True
         try:
-            await self._settle()
+            # Awaited only where there is something to wait for: each call of a coroutine is heap.
+            if self._drain() or not self._settled:
+                await self._settle()
             self._settled = False
             put_request(self._tx, address, function, start, count)
             self._send()
-            await self._receive(address, function, count, timeout_ms)
+            length = _SHORTEST + 2 * count
+            air_ms = (_REQUEST + length) * self._char_us // 1000
+            asked = ticks_ms()
+            await sleep_ms(min(air_ms + self._latency_ms, timeout_ms))
+            looks = 0
+            while True:
+                self._take()
+                length = reply_length(self.buf, self._n, address, function, count)
+                passed_ms = ticks_diff(ticks_ms(), asked)
+                if self._n >= length:
+                    break
+                if passed_ms >= timeout_ms:
+                    raise ModbusTimeout("no reply: %d of %d bytes" % (self._n, length))
+                # What is missing takes at least so long; and looks cost 1/16 of the time at most.
+                pause_ms = (length - self._n) * self._char_us // 1000 if self._n else 0
+                pause_ms = max(1, pause_ms, passed_ms >> 4)
+                await sleep_ms(min(pause_ms, timeout_ms - passed_ms))
+                looks += 1
+            # The next reply is looked for when this one was there, and earlier each time that it
+            # was there at the first look.
+            if looks:
+                self._latency_ms = max(0, passed_ms - air_ms - 1)
+            elif self._latency_ms:
+                self._latency_ms -= 1 + (self._latency_ms >> 3)
+            await sleep_ms(self._gap_ms)  # the silence that ends the reply
+            self._take()
             check_reply(self.buf, self._n, address, function, count)
         except ModbusExceptionReply:
             self._settled = True
@@ -193,11 +220,10 @@ class ModbusMaster:
         return stale
 
     async def _settle(self):
-        """Drains what is not the answer to the request that follows. Raises ModbusFrameError."""
-        if self._drain():
+        """Waits until nothing comes any more that is not the answer to the request that follows.
+        Raises ModbusFrameError."""
+        if self._settled:
             self.strays = self.strays + 1 & 0xFFFF
-        elif self._settled:
-            return
         began = quiet = ticks_ms()
         while True:
             left_ms = self._late_ms - ticks_diff(ticks_ms(), quiet)
@@ -208,33 +234,3 @@ class ModbusMaster:
                 quiet = ticks_ms()
                 if ticks_diff(quiet, began) > 5 * self._late_ms:
                     raise ModbusFrameError("the line is never silent")
-
-    async def _receive(self, address, function, count, timeout_ms):
-        """Collects one reply and the silence that ends it."""
-        self._n = 0
-        length = _SHORTEST + 2 * count
-        air_ms = (_REQUEST + length) * self._char_us // 1000
-        asked = ticks_ms()
-        await sleep_ms(min(air_ms + self._latency_ms, timeout_ms))
-        looks = 0
-        while True:
-            self._take()
-            length = reply_length(self.buf, self._n, address, function, count)
-            passed_ms = ticks_diff(ticks_ms(), asked)
-            if self._n >= length:
-                break
-            if passed_ms >= timeout_ms:
-                raise ModbusTimeout("no reply: %d of %d bytes" % (self._n, length))
-            # What is missing takes at least so long; and a look costs at most 1/16 of the time.
-            missing_ms = (length - self._n) * self._char_us // 1000 if self._n else 0
-            pause_ms = max(1, missing_ms, passed_ms >> 4)
-            await sleep_ms(min(pause_ms, timeout_ms - passed_ms))
-            looks += 1
-        # The next reply is looked for when this one was there, and earlier each time that it was
-        # there at the first look.
-        if looks:
-            self._latency_ms = max(0, passed_ms - air_ms - 1)
-        elif self._latency_ms:
-            self._latency_ms -= 1 + (self._latency_ms >> 3)
-        await sleep_ms(self._gap_ms)
-        self._take()
