@@ -3,7 +3,15 @@
 import sys
 import time
 
-from tillsim import bench_crypto, bench_flash, bench_heap, bench_link, bench_meter, bench_tariff, bench_tokens
+from tillsim import (
+    bench_crypto,
+    bench_flash,
+    bench_heap,
+    bench_link,
+    bench_meter,
+    bench_tariff,
+    bench_tokens,
+)
 
 
 def main() -> int:
