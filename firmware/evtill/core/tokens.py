@@ -25,8 +25,8 @@ Behind the list in flash stands a stamp of 44 bytes: "EVTS", version of the list
 CRC-32 of these. It is written once all of the list has been checked, so that no boot need read a
 megabyte again.
 
-What the hash hides: without the key, everything. With it, 4-byte UIDs can be tried out, all of
-them in an hour. The key belongs into an eFuse HMAC block or encrypted NVS where a board has one.
+What the hash hides: without the key, everything. With it, all 4-byte UIDs can be tried out, on a
+graphics card in minutes. The key belongs into an eFuse HMAC block or encrypted NVS where a board has one.
 """
 
 import binascii
