@@ -26,7 +26,8 @@ CRC-32 of these. It is written once all of the list has been checked, so that no
 megabyte again.
 
 What the hash hides: without the key, everything. With it, all 4-byte UIDs can be tried out, on a
-graphics card in minutes. The key belongs into an eFuse HMAC block or encrypted NVS where a board has one.
+graphics card in minutes. The key belongs into an eFuse HMAC block or encrypted NVS where a board
+has one.
 """
 
 import binascii
