@@ -47,23 +47,30 @@ class Car:
         self.plugged = False
         self.offered_w = 0
         self.contactor_closed = False
+        self.welded = False  # it stays closed, whatever the coil says
+        self.shift_wh = 0  # what the register is off
+        self.frozen = False  # the register stands, whatever flows
+        self.told = 1.0  # of the power, the meter tells so much
         self.sessions: list[dict[str, Any]] = []
         self._kernel = kernel
         self._meter = meter
+        self._modulus_wh = meter.meter.modulus_wh or 1 << 62
         self._w_ms = 0
         self._since_ms = 0
         self.settle()
 
     @property
     def power_w(self) -> int:
-        return self.offered_w if self.plugged and self.contactor_closed else 0
+        return self.offered_w if self.plugged and (self.contactor_closed or self.welded) else 0
 
     def settle(self) -> None:
         """Counts what has flowed until now, and shows it at the meter."""
         self._w_ms += self.power_w * (self._kernel.now_ms - self._since_ms)
         self._since_ms = self._kernel.now_ms
         ma = round(self.power_w * 1000 / (3 * 230))
-        self._meter.set(register_wh=START_REGISTER_WH + self._w_ms // _WH, power_w=self.power_w,
+        register_wh = START_REGISTER_WH + self.shift_wh + self._w_ms // _WH
+        self._meter.set(register_wh=None if self.frozen else register_wh % self._modulus_wh,
+                        power_w=self.power_w * self.told,
                         voltage_mv=[230_000] * 3, current_ma=[ma] * 3)  # fmt: skip
 
     @property
@@ -334,8 +341,16 @@ class VirtualCharger:
     def _do_flash(self, state: str) -> None:
         self.board.set_flash(state)
 
-    def _do_meter(self, fault: str) -> None:
-        self.meter.fault = fault
+    def _do_meter(self, fault: str | None = None, serial: int | None = None, **car: Any) -> None:
+        """car: shift_wh, frozen, told of Car."""
+        if fault is not None:
+            self.meter.fault = fault
+        if serial is not None:
+            self.meter.replace(serial)
+        self.car.change(**car)
+
+    def _do_weld(self, state: str) -> None:
+        self.car.change(welded=state == "welded")
 
     def _do_clock(self, set: int | None = None, step: float | None = None) -> None:
         if set is not None:

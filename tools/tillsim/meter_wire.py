@@ -116,6 +116,11 @@ class MeterWire:
             if current_ma is not None:
                 self._current_ma = list(current_ma)
 
+    def replace(self, serial: int) -> None:
+        """Another meter of the model in its place."""
+        with self._lock:
+            self._serial = self._serial_registers(serial)
+
     @property
     def register_wh(self) -> int:
         """Energy in Wh, half-up, as a reader of the register computes it."""

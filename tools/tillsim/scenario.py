@@ -138,7 +138,16 @@ STEPS: dict[str, Keys] = {
         }
     ),
     "flash": Keys({"state": _one_of(*FLASH_STATES)}),
-    "meter": Keys({"fault": _one_of(*METER_FAULTS)}),
+    "meter": Keys(
+        one_of={
+            "fault": _one_of(*METER_FAULTS),
+            "serial": _whole(0, 2**32 - 1),
+            "shift_wh": _whole(-(10**12), 10**12),
+            "frozen": (lambda value: value if isinstance(value, bool) else None, "true or false"),
+            "told": (lambda value: _number(value, 0, 10), "a part of the power, from 0 to 10"),
+        }
+    ),
+    "weld": Keys({"state": _one_of("welded", "ok")}),
     "clock": Keys(one_of={"set": _TIME, "step": (_seconds, "a number of seconds")}),
     "command": Keys(
         {"name": (lambda v: v if isinstance(v, str) else None, "a command's name")},

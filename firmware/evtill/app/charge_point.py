@@ -14,8 +14,10 @@ from evtill.core.errors import (
     ModbusError,
     ModbusTimeout,
     ReaderError,
+    SignatureError,
     TariffError,
 )
+from evtill.core.meter_trust import UNFIT, MeterTrust
 from evtill.drivers.pn532 import TapDetector
 
 _TRIES = 3  # readings asked for before a start is refused, or an end goes without
@@ -52,6 +54,8 @@ class ChargePoint:
         self.state = states.INITIAL
         if self._recovery.why:
             self.state = states.step(states.INITIAL, "fault")[0]
+        self._trust = MeterTrust(config["max_power_w"], self._meter.step_wh, self._meter.modulus_wh)
+        self._flowed = None  # whether power flowed at the last reading with the contactor open
         self.reading = None
         self._read_at_ms = 0
         self._meter_lost = None  # why, once it is known
@@ -261,6 +265,8 @@ class ChargePoint:
             reading = await self._read()
         except (ModbusError, MeterError):
             return
+        if self._till.session is None:
+            self._look_for_leaks(reading)
         if self.state[0] not in states.RUNNING or self._till.session is None:
             return
         charging = reading.power_w >= self._config["idle_power_w"]
@@ -269,10 +275,21 @@ class ChargePoint:
         if edge_ms is not None and 0 <= at_ms - edge_ms <= _ON_EDGE_MS:
             at_ms = edge_ms  # asked for on the edge: the answer takes a moment
         self._till.sample(
-            at_ms, reading.energy_wh, charging, reading.power_w, sum(reading.current_ma)
-        )
+            at_ms, reading.energy_wh + self._till.session.rolled_wh, charging, reading.power_w,
+            sum(reading.current_ma),
+        )  # fmt: skip
         if charging != (self.state[0] == "charging"):
             self.post("active" if charging else "idle")
+
+    def _look_for_leaks(self, reading):
+        """Energy that flows although the contactor is open: it is welded, and nobody may charge."""
+        flows = reading.power_w >= self._config["idle_power_w"] and self._flowed
+        if self._flowed is not None and (flows or self._trust.leaks(reading.energy_wh)):
+            if self.state[0] == "available":
+                self._report("contactor_welded", "%d W, open" % reading.power_w)
+                self.post("fault", "TillFault")
+        self._flowed = reading.power_w >= self._config["idle_power_w"]
+        self._trust.begin(self._read_at_ms, reading.energy_wh, reading.power_w)
 
     async def _read(self):
         """A reading that can be true, or ModbusError, MeterError. Lost and found are reported."""
@@ -307,26 +324,21 @@ class ChargePoint:
             raise MeterError("the meter is %s now" % serial)
 
     def _check(self, reading):
-        """Refuses a register that runs backwards or faster than the charger can deliver."""
+        """Refuses a register that nobody can be billed by; flags what is odd about it."""
         session = self._till.session
         if session is None:
             return
-        register_wh = reading.energy_wh
-        grown_wh = register_wh - session.register_wh
-        passed_ms = self._clock.now_ms() - session.at_ms + 2000
-        # With a fifth to spare; and a register moves by its step, a float's by 2**-23 of it.
-        most_wh = self._config["max_power_w"] * passed_ms // 3000000 + 2
-        most_wh += self._meter.step_wh + (register_wh >> 23)
-        name = None
-        if grown_wh < 0:
-            name = "meter_rollback"
-        elif grown_wh > most_wh:
-            name = "meter_jump"
-        if name:
-            if name not in session.flags:
-                session.flag(name)
-                self._report(name, "register %d Wh, before %d" % (register_wh, session.register_wh))
-            raise MeterError("%s of %d Wh" % (name, grown_wh))
+        at_ms = self._clock.now_ms() - reading.age_ms()
+        flag = self._trust.judge(at_ms, reading.energy_wh, reading.power_w)
+        if flag is None:
+            return
+        if flag == "meter_rollover":
+            session.rolled_wh += self._meter.modulus_wh
+        if flag not in session.flags:
+            session.flag(flag)
+            self._report(flag, "register %d Wh, %d W" % (reading.energy_wh, reading.power_w))
+        if flag in UNFIT:
+            raise MeterError("%s: register %d Wh" % (flag, reading.energy_wh))
 
     async def _patiently(self, ask):
         """What `ask()` gives, asked for _TRIES times. Raises the last ModbusError, MeterError."""
@@ -399,6 +411,8 @@ class ChargePoint:
             if ceiling is not None and ceiling < self._till.least_minor():
                 return self._start_refused("not enough credit")
             doubt = self._till.start(auth, serial, reading.energy_wh, limits, how)
+            self._trust.begin(self._read_at_ms, reading.energy_wh, reading.power_w)
+            self._flowed = None
             if self._free:
                 self._till.session.flag("free")  # durable with the checkpoint below
         except (ModbusError, MeterError) as e:
@@ -460,7 +474,7 @@ class ChargePoint:
         session = self._till.session
         late_ms = self._clock.now_ms() - ended_ms
         try:
-            register_wh = (await self._patiently(self._read)).energy_wh
+            register_wh = (await self._patiently(self._read)).energy_wh + session.rolled_wh
             if late_ms > _RETRY_MS:
                 session.flag("end_reading_late")
         except (ModbusError, MeterError):
@@ -485,6 +499,9 @@ class ChargePoint:
             self._till.settle()
         except JournalError as e:
             self._journal_fault(e)
+            return False
+        except SignatureError as e:  # a signer that failed: nothing of what it gave has left
+            self._report("signature_fault", str(e))
             return False
         self._journal_failed = False
         reason = session.stop["reason"]

@@ -24,6 +24,7 @@ _EMPTIER_PCT = 60
 # By so much the meter's register may be above the last record's end. It lags what has flowed by
 # up to 2 s (12 Wh at 22 kW), and a float32 of kWh has steps of 16 Wh above 131 MWh.
 _UNRECORDED_WH = 100
+_UNSAVED_S = 60  # on top of two checkpoints' time: so long a session may have gone on unsaved
 _STOP_MS = 1000  # from a reading until the contactor has opened because of it, and some
 # OCMF's end of transaction for each stop reason (OCMF 1.3, table 7); others are "E".
 _TX = {
@@ -43,6 +44,7 @@ class Session:
         self.flags = list(start.get("flags", ()))
         self.register_wh = start["wh"]
         self.at_ms = start["mono"]  # of the last reading
+        self.rolled_wh = 0  # what the meter's register has lost by rolling over
         self.stop = None  # once it has ended: what the journal's STOP frame says of it
 
     def flag(self, name):
@@ -207,7 +209,7 @@ class Till:
         s = self.session
         head = json.dumps({
             "mono": s.at_ms, "wh": s.register_wh, "flags": s.flags,
-            "ceiling": s.pricer.ceiling_minor,
+            "ceiling": s.pricer.ceiling_minor, "rolled": s.rolled_wh,
         })  # fmt: skip
         self._journal.append(log.CHECKPOINT, _join(head, s.pricer.state()))
 
@@ -242,7 +244,7 @@ class Till:
             s.flag("clock_set_late")
         s.stop = {
             "reason": reason, "wh": register_wh, "flags": s.flags,
-            "duration": at_ms - s.start["mono"], "end_ms": end_unix_ms,
+            "rolled": s.rolled_wh, "duration": at_ms - s.start["mono"], "end_ms": end_unix_ms,
             # The end is the start plus elapsed monotonic time: as trustworthy as the start.
             "clock": s.start["clock"] if late_ms is None else self._clock.trust(),
         }  # fmt: skip
@@ -285,7 +287,8 @@ class Till:
         header = jws.es256_header(jws.USAGE, self._identity.kid)
         signature = jws.es256_signature(header, payload, self._identity.sign)
         # What _doubt() compares the next session's meter with; a memo has at most 32 bytes.
-        memo = b"%d %s" % (stop["wh"], start["serial"][:20].encode())
+        end_wh = stop["wh"] - stop.get("rolled", 0)
+        memo = b"%d %s" % (end_wh, start["serial"][:20].encode())
         self._outbox.put(name, (header, payload, signature), memo=memo)
         self.session = None
         return bill
@@ -352,24 +355,38 @@ class Till:
             session.at_ms = head["mono"]
             session.register_wh = head["wh"]
             session.flags = head["flags"]
+            session.rolled_wh = head.get("rolled", 0)
         if start["boot"] != self._boot:
             session.flag("closed_at_boot")
         if not is_same_meter:
             session.flag("meter_replaced")
         if reason == "PowerLoss":
             session.flag("power_cut")
-        if register_wh is None:
-            session.flag("end_reading_missing")
-        elif register_wh < session.register_wh:
-            session.flag("meter_rollback")
-            register_wh = None
         self.session = session
         if register_wh is None:
+            session.flag("end_reading_missing")
             register_wh = session.register_wh
+        else:
+            register_wh = self._believed(register_wh + session.rolled_wh)
         # The instant of the cut is not known: time ends with the last durable reading, energy
         # with the register, which cannot have moved since the contactor fell open.
         self.stop(reason, session.at_ms, register_wh)
         return self.settle()
+
+
+    def _believed(self, register_wh):
+        """The register with which a session that was left ends: the meter's now, or where that
+        cannot be (an older flash image's session, say) the last durable one, flagged."""
+        s = self.session
+        most_s = 2 * self._config["checkpoint_s"] + _UNSAVED_S
+        most_wh = self._config["max_power_w"] * most_s // 3000 + _UNRECORDED_WH
+        if register_wh < s.register_wh:
+            s.flag("meter_rollback")
+        elif register_wh > s.register_wh + most_wh:
+            s.flag("meter_jump")
+        else:
+            return register_wh
+        return s.register_wh
 
 
 def words(tariff, pricer):

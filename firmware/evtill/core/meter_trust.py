@@ -3,6 +3,8 @@
 Each accepted sample is judged against the one before it, and over a minute and more against the
 power that the meter itself tells. Integers only; a judgement leaves nothing on the heap."""
 
+# The flags of registers that nobody is to be billed by, as text for `in`.
+UNFIT = "meter_rollback meter_reset meter_jump"
 _WINDOW_MS = 60000
 _LATE_MS = 2000  # between what a register counts and when it shows it
 _FEW_WH = 3  # what rounding and a power that changes between samples make of a minute

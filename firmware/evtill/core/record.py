@@ -17,7 +17,7 @@ STOP_REASONS = (
 FLAGS = (
     "clock_unset clock_set_late clock_stepped start_reading_late end_reading_missing "
     "end_reading_late edge_interpolated meter_gap meter_rollback meter_jump meter_rollover "
-    "meter_replaced "
+    "meter_reset meter_frozen meter_disagrees meter_replaced "
     "power_cut resumed closed_at_boot contactor_welded ceiling pagination_skipped amended "
     "free"
 )
