@@ -118,6 +118,20 @@ def test_seq_pagination_and_prev_go_on_across_boots() -> None:
     assert everything(Journal(store)) == made
 
 
+def test_a_pagination_that_a_cut_left_unused_is_told_at_the_next_boot_only() -> None:
+    store = Store()
+    journal = Journal(store)
+    assert journal.reserve_pagination() == 1
+    put(journal)
+    assert Journal(store).damage == []
+    assert journal.reserve_pagination() == 2
+    journal = Journal(store)
+    assert journal.damage == [("pagination", 2)]
+    journal.append(log.BOOT, b"{}")
+    assert Journal(store).damage == []
+    assert journal.reserve_pagination() == 3
+
+
 def test_a_pagination_once_given_is_never_given_again() -> None:
     store = Store()
     journal = Journal(store)

@@ -102,7 +102,8 @@ class App:
         cause = self.hw.reset_cause()
         self.events.report("boot", cause)
         for what, number in journal.damage:
-            self.events.report("journal_torn", "%s %d" % (what, number))
+            name = "pagination_skipped" if what == "pagination" else "journal_torn"
+            self.events.report(name, "%s %d" % (what, number))
         del journal.damage[:]
         if cause == "watchdog":
             self.events.report("watchdog_reset", "")

@@ -46,7 +46,8 @@ class Journal:
 
     damage: what was found amiss, as (what, number), at most 8 of them: "torn" bytes at an end that
     were never a whole frame; "frame" or "session" sequence of a frame that is lost; "record" seq;
-    "start" 0 of a session whose start is lost. Whoever reports them removes them.
+    "start" 0 of a session whose start is lost; "pagination" that a cut left unused. Whoever
+    reports them removes them.
     memo: the bytes (at most 32) that the last put_record() was given to remember."""
 
     def __init__(self, store, segment_bytes=_SEGMENT_BYTES, reserve_bytes=_RESERVE_BYTES):
@@ -65,6 +66,8 @@ class Journal:
         self._session.load(state.closed)
         self._state = state
         self.memo = state.memo
+        if state.reserved:
+            self._note("pagination", state.reserved)
         if self._session.is_open():
             state.pagination = max(state.pagination, self._session.pagination + 1)
         if last_record:

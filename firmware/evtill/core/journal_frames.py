@@ -37,12 +37,13 @@ _RECORD_BYTES = 14
 class State:
     """What is so after some frames. seqs: the records' DoneSet. pagination: the next that is
     free. closed: number of the last session that has a record. prev: SHA-256 of the last record.
+    reserved: the last PAGINATION without a record since, and without a BOOT, which tells of it.
     header: of the segment's records. memo: see journal.py."""
 
     def __init__(self):
         self.seqs = DoneSet(1, 1, b"")
         self.pagination = 1
-        self.boots = self.closed = 0
+        self.boots = self.closed = self.reserved = 0
         self.prev = bytes(32)
         self.header = self.memo = b""
 
@@ -76,12 +77,15 @@ class State:
             self.seqs = DoneSet(base, end, payload[n:])
         elif kind == RECORD:
             seq, closes, self.pagination, _, _ = struct.unpack_from(_RECORD, payload)
+            self.reserved = 0
             self.seqs.grow(seq + 1)
             self.closed = max(self.closed, closes)
         elif kind == PAGINATION:
-            self.pagination = struct.unpack("<I", payload)[0] + 1
+            self.reserved = struct.unpack("<I", payload)[0]
+            self.pagination = self.reserved + 1
         elif kind == BOOT:
             self.boots += 1
+            self.reserved = 0
 
 
 def record_head(record_id, state, closes, form, parts):
