@@ -42,7 +42,7 @@ def tariff(price):
 
 OLD, NEW = tariff(0.49), tariff(0.59)
 CONFIG = {"charger_id": records.CHARGER, "meter_model": "sdm630", "meter_vendor": "Eastron",
-          "meter_period_ms": 2000, "max_power_w": 22000}  # fmt: skip
+          "meter_period_ms": 2000, "max_power_w": 22000, "checkpoint_s": 60}  # fmt: skip
 
 
 class Identity(records.Signer):

@@ -67,7 +67,8 @@ def test_every_step_can_be_given(tmp_path):
               "delay_ms": "0", "cut_after": "0", "cut_down_after": "0",
               "ack_delay_ms": "0", "half_open": "true", "acks": '"drop"',
               "clear": "true", "flash.state": '"full"', "name": '"stop"',
-              "args": "{connector = 1}", "sign": '"well"'}  # fmt: skip
+              "args": "{connector = 1}", "sign": '"well"', "serial": "7654321", "shift_wh": "-5",
+              "frozen": "true", "told": "0.5", "weld.state": '"welded"'}  # fmt: skip
     text = GOOD
     given = []
     for do, keys in STEPS.items():

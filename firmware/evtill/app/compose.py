@@ -101,12 +101,16 @@ class App:
         self.events = Events(ring, self.clock, self.config["charger_id"], self.boot)
         cause = self.hw.reset_cause()
         self.events.report("boot", cause)
-        for what, number in journal.damage:
-            name = "pagination_skipped" if what == "pagination" else "journal_torn"
-            self.events.report(name, "%s %d" % (what, number))
-        del journal.damage[:]
+        self.report_damage()
         if cause == "watchdog":
             self.events.report("watchdog_reset", "")
+
+    def report_damage(self):
+        """Tells of what the journal found amiss since it was asked last."""
+        for what, number in self.journal.damage:
+            name = "pagination_skipped" if what == "pagination" else "journal_torn"
+            self.events.report(name, "%s %d" % (what, number))
+        del self.journal.damage[:]
 
     def _open_tokens(self):
         from evtill.app.token_store import TokenStore

@@ -155,9 +155,7 @@ class Uplink:
         for name, why in self._app.outbox.refused:
             report("record_set_aside", "%s: %s" % (name, why[:80]))
         del self._app.outbox.refused[:]
-        for what, number in self._app.journal.damage:
-            report("journal_torn", "%s %d" % (what, number))
-        del self._app.journal.damage[:]
+        self._app.report_damage()
         dropped = self._app.events.ring.dropped()
         # Should this event be dropped itself, that is one more: not each second, then.
         if dropped > self._dropped and now_ms >= self._losses_ms:
