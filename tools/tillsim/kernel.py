@@ -26,6 +26,7 @@ OWED_GRACE_S = 3.0
 # A worker thread that is busy for longer than this waits for something that will not come soon:
 # from then on simulated time passes at the pace of real time.
 BUSY_GRACE_S = 0.25
+BUSY_LOOK_MS = 2  # in real time the clock goes on
 HANG_S = 30.0
 
 
@@ -226,9 +227,15 @@ class Kernel:
     def _something_real_is_under_way(self, busy: int) -> bool:
         """True if simulated time must not pass yet; then something has been done about it."""
         now = time.monotonic()
+        if self.real_time:
+            if busy:
+                # The worker's result shows on the board only: let it look again soon.
+                self._go_to(self._pace(self.now_ms + BUSY_LOOK_MS))
+                if self._waiting is not None:
+                    self._answer()
+            return bool(busy)
         if busy:
             if now - self._busy_since < BUSY_GRACE_S:
-                # The worker's result shows on the board only: let it look again soon.
                 if not self.poll(0.001):
                     self._answer()
                 return True

@@ -45,6 +45,7 @@ class ChargePoint:
         self._plugged = parts["plugged"]
         self._reset = parts["reset"]
         self._recovery = parts["recovery"]
+        self.ask = None  # Uplink.authorise where there is a payment API
         self._till = till
         self._tokens = tokens
         self._token_key = binascii.unhexlify(config["token_key"])
@@ -359,6 +360,8 @@ class ChargePoint:
         except (OSError, lists.TokenListError) as e:
             self._report("start_refused", "%s %s" % (FAULTY, e))
             return "refused", FAULTY
+        if found is None and self.ask:
+            return await self._ask(_hex(token))
         why = lists.why_not(found, self._unix_s())
         if why:
             self._report(why[0], _hex(token))
@@ -390,6 +393,23 @@ class ChargePoint:
     def _unix_s(self):
         unix_ms = self._clock.unix_ms()
         return None if unix_ms is None else unix_ms // 1000
+
+    async def _ask(self, token):
+        """An unknown card: the payment API says, or offline the configuration."""
+        answer = await self.ask(token, self._till.tariff.currency if self._till.tariff else None)
+        how = "AUTH_REQUEST"
+        if answer is None:
+            how, floor_minor = "WHITELIST", self._config["offline_floor_minor"]
+            answer = (floor_minor > 0, "card is not known", None, floor_minor)
+        allowed, text, ref, ceiling = answer
+        if not allowed:
+            self._report("token_unknown", "%s: %s" % (token, text))
+            return "refused", text
+        auth = {"method": "rfid", "token": token, "assurance": "uid", "ref": ref,
+                "ceiling_minor": ceiling}  # fmt: skip
+        self._claim = (auth, (None, None), how)
+        self._free = 0
+        return "accepted", None
 
     async def _ask_plug(self, _):
         self._plug_deadline_ms = self._clock.now_ms() + self._config["plug_timeout_s"] * 1000

@@ -164,6 +164,8 @@ class App:
             self, binascii.unhexlify(self.config["command_key"]), self.nonce
         )  # fmt: skip
         self.uplink = Uplink(self, hw.network_up)
+        if self.config["payment_host"]:
+            point.ask = self.uplink.authorise
         supervisor.add("session", point.run_session, 30000)
         supervisor.add("reader", point.run_reader, 60000)
         supervisor.add("plug", point.run_plug, 10000)

@@ -10,7 +10,14 @@ import json
 from evtill.app.clock import STEP_MS
 from evtill.app.till import FIRMWARE
 from evtill.core import jws
-from evtill.core.errors import ClockError, JournalError, LinkError, SignatureError, TrustError
+from evtill.core.errors import (
+    ClockError,
+    EvtillError,
+    JournalError,
+    LinkError,
+    SignatureError,
+    TrustError,
+)
 from evtill.net import clock_sync
 from evtill.net.mqtt_link import MqttLink
 from evtill.net.worker import Worker
@@ -50,6 +57,7 @@ class Uplink:
         self._unreadable = False  # flash, which was reported
         self._status = None  # the last one published, and when
         self._status_ms = self._meter_ms = self._losses_ms = 0
+        self._unpaid = None  # why the payment API did not answer, last
         self._mistrusted = None  # why the broker was, last
         self._dropped = app.events.ring.dropped()
 
@@ -107,6 +115,34 @@ class Uplink:
         if abs(moved_ms) > STEP_MS:
             app.events.report("clock_stepped", "by %d ms" % moved_ms)
         return True
+
+    async def authorise(self, token, currency):
+        """What payment_api.authorise() says of `token` (hex); None when it says nothing within
+        payment_s, which are all that a driver waits, whatever else the worker is at."""
+        from evtill.app.compose import forget
+        from evtill.net import https, payment_api, tls_context
+
+        config = self._config
+        try:
+            context = tls_context.context(self._app.hw.DATA, "payment_ca.der")
+            answer = await asyncio.wait_for(
+                self._worker.call(payment_api.authorise, https.post, context, config, token,
+                                  currency), config["payment_s"])  # fmt: skip
+            self._unpaid = None
+            return answer
+        except asyncio.TimeoutError:
+            fault = "no answer in %d s" % config["payment_s"]
+        except (EvtillError, OSError) as e:
+            fault = e
+        finally:
+            for name in ("https", "payment_api", "tls_context"):
+                forget(name, "evtill.net")
+        if str(fault) != self._unpaid:
+            self._unpaid = str(fault)
+            mistrusted = isinstance(fault, TrustError)
+            name = "server_mistrusted" if mistrusted else "payment_fault"
+            self._app.events.report(name, "payment API: %s" % fault)
+        return None
 
     # -- out ----------------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ EVENTS = (
     "emergency_stop ground_fault clock_set clock_stepped clock_lost journal_torn "
     "journal_filling journal_full journal_fault pagination_skipped record_refused "
     "record_set_aside events_dropped signature_fault key_made link_up link_down "
-    "server_mistrusted ack_invalid command_refused command_done tariff_invalid "
+    "server_mistrusted payment_fault ack_invalid command_refused command_done tariff_invalid "
     "tariff_changed tokens_changed config_changed update_done update_failed rollback_suspected"
 )
 
