@@ -18,6 +18,7 @@ WRONG = {
     'tariff = "none.json"': "tariff: ",
     "tariff = 5": "tariff: it must name a file",
     'tokens = ["04A2"]': "tokens: it must be a list of UIDs",
+    'tokens = "none.csv"': "tokens: [Errno 2] No such file or directory",
     "config = 5": "config: it must be a table",
     "step = 5": "step: it must be a list",
     STEP: "step 1: do: None is none of tap, plug",

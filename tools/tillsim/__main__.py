@@ -20,7 +20,7 @@ A scenario is a TOML file; times are simulated seconds since first boot:
   start = "2026-03-02T07:14:00Z"   # wall clock at first boot; omit for a clock that is unset
   timezone = "Europe/Amsterdam"
   tariff = "tariff.json"           # an OCPI tariff beside the scenario; omit for the demo's
-  tokens = ["04A2243B6C5E80"]      # UIDs that may charge
+  tokens = ["04A2243B6C5E80"]      # UIDs that may charge, or a file: "cards.csv"
   [config]                         # overrides of configuration keys
   [[step]]
   at = 5

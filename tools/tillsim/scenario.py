@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from evtill.core.tokens import TokenListError
+from tillctl.token_list import Token, read_source
 from tillsim.board import FLASH_STATES, HOWS
 
 # Commands that no charger may obey.
@@ -40,7 +42,7 @@ class Scenario:
     start_ms: int | None
     timezone: str
     tariff: dict[str, Any]
-    tokens: list[str]
+    tokens: list[str] | dict[bytes, Token]
     config: dict[str, Any] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     tls: bool = False
@@ -178,9 +180,7 @@ def load(path: Path) -> Scenario:
     start_ms = None
     if "start" in given and (start_ms := _unix_ms(given["start"])) is None:
         raise ScenarioError(f"start: it must be {_TIME[1]}")
-    tokens = given.get("tokens", [])
-    if not isinstance(tokens, list) or not all(_uid(uid) for uid in tokens):
-        raise ScenarioError("tokens: it must be a list of UIDs, 4, 7 or 10 bytes in hex each")
+    tokens = _tokens(path, given.get("tokens", []))
     config = given.get("config", {})
     if not isinstance(config, dict):
         raise ScenarioError("config: it must be a table of configuration keys")
@@ -194,6 +194,18 @@ def load(path: Path) -> Scenario:
         raise ScenarioError("acks: nobody on the way can tell them apart with tls = true")
     return Scenario(start_ms, timezone, _tariff(path, given), tokens, config,
                     [_step(i, step) for i, step in enumerate(steps, 1)], tls)  # fmt: skip
+
+
+def _tokens(path: Path, given: Any) -> list[str] | dict[bytes, Token]:
+    if isinstance(given, str):
+        try:
+            return read_source(path.parent / given).cards
+        except (TokenListError, OSError) as e:
+            raise ScenarioError(f"tokens: {e}") from None
+    if not isinstance(given, list) or not all(_uid(uid) for uid in given):
+        raise ScenarioError("tokens: it must be a list of UIDs, 4, 7 or 10 bytes in hex each, or "
+                            "a file as `tillctl tokens build` takes it")  # fmt: skip
+    return given
 
 
 def _tariff(path: Path, given: dict) -> Any:
