@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from evtill.app.auth_cache import SLOTS, forget, keep, look
+from evtill.app.auth_cache import SLOTS, forget, keep, look, settle
 from evtill.core.tokens import FREE
 from host_tests import micropython
 
@@ -29,6 +29,21 @@ def test_an_answer_lasts_until_it_expires(tmp_path):
     forget(folder, token(1))
     assert look(folder, token(1), NOW) is None
     assert look(folder, token(2), NOW)
+
+
+def test_the_backends_last_answer_counts_while_it_is_away(tmp_path):
+    def ask(answer, unix_s=NOW, life_s=60):
+        return settle(str(tmp_path), token(1), unix_s, life_s, answer)
+
+    yes, no = (True, "welcome", "ref-1", 500), (False, "no credit left", None, None)
+    assert ask(None) is None
+    assert ask(yes) == yes
+    assert ask(None, NOW + 59) == (True, None, None, 500)
+    assert ask(None, NOW + 60) is None and ask(None, None) is None
+    assert ask(no, NOW + 5) == no  # it has changed its mind
+    assert ask(None, NOW + 6) is None
+    assert ask(yes, NOW, 0) == yes and ask(None) is None  # nothing is to be remembered
+    assert ask(yes) == yes and ask(yes, None) == yes and ask(None) is None  # nobody knows till when
 
 
 def test_room_is_bounded_and_what_is_over_first_goes_first(tmp_path):

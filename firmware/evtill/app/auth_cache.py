@@ -16,6 +16,20 @@ _FORMAT = "<8sIIB3x"
 _NO_CEILING = 0xFFFFFFFF
 
 
+def settle(folder, token, unix_s, life_s, answer):
+    """What holds for a token that the backend was asked about: its `answer` (allowed, text, ref,
+    ceiling), which is remembered for life_s; for None, an earlier one that still lasts, or None.
+    unix_s: now, None while the clock is not set. Raises OSError."""
+    if answer is None:
+        found = look(folder, token, unix_s)
+        return None if found is None else (True, None, None, found[3])
+    if answer[0] and life_s and unix_s is not None:
+        keep(folder, token, unix_s, unix_s + life_s, answer[3])
+    else:
+        forget(folder, token)
+    return answer
+
+
 def look(folder, token, unix_s):
     """(None, flags, expires, ceiling), as TokenList.find() has it, of a token that the backend
     allowed and whose time is not over; else None. unix_s: now; with None (the clock is not set)
