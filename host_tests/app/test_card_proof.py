@@ -6,6 +6,7 @@ import pytest
 
 from evtill.app.card_proof import CardProof
 from evtill.core.errors import ReaderError
+from evtill.core.tokens import token_of
 from evtill.drivers.pn532 import PN532
 from host_tests.fakes.loop import run
 from host_tests.fakes.uart import Uart
@@ -15,7 +16,8 @@ from tillsim.reader_wire import ReaderWire
 
 MASTER = bytes(range(16))
 UID = bytes.fromhex("04A2243B6C5E80")
-CONFIG = {"card_key": MASTER.hex(), "card_aid": AID.hex(), "card_system": SYSTEM.decode()}
+CONFIG = {"card_key": MASTER.hex(), "card_aid": AID.hex(), "card_system": SYSTEM.decode(),
+          "least_assurance": "uid", "aes_groups": "", "token_key": "00" * 32}  # fmt: skip
 PROVED = (UID, "aes", None)
 MINUTE_MS = 60_000
 
@@ -23,10 +25,10 @@ MINUTE_MS = 60_000
 class Reader:
     """A reader with a card on it; `look` is one tap at a time of ours."""
 
-    def __init__(self, config=CONFIG):
+    def __init__(self, config=CONFIG, tokens=None):
         self.wire = ReaderWire()
         self.pn532 = PN532(Uart(self.wire.feed))
-        self.proof = CardProof(config, aes)
+        self.proof = CardProof(config, tokens, aes)
 
     async def tap(self, chip, now_ms=0, uid=None):
         if chip is None:
@@ -137,7 +139,7 @@ def test_cards_that_hide_their_uid_and_fail_are_locked_together():
 
 
 def test_a_phone_proves_nothing_and_is_not_held_against_it():
-    assert [found[1:] for found in taps(*[(Phone(), 0)] * 5)] == [("uid", None)] * 5
+    assert [found[1:] for found in taps(*[(Phone(), 0)] * 5)] == [("uid", True)] * 5
 
 
 def test_a_card_pulled_away_is_no_failure_of_its_key():
@@ -175,3 +177,43 @@ def test_a_reader_that_dies_meanwhile_is_the_readers_fault():
         return await reader.tap(card)
 
     assert run(go())[0] == PROVED
+
+
+@pytest.mark.parametrize(
+    ("settings", "refused"),
+    [({}, False), ({"least_assurance": "aes"}, True), ({"aes_groups": "crew,fleet"}, True),
+     ({"aes_groups": "fleets,flee"}, False)],
+)  # fmt: skip
+def test_who_must_prove_itself(settings, refused):
+    """By the charger, or by the token's group; one that is in no list has none."""
+    group_of = {token_of(bytes(32), UID): ("fleet", 0, None, None)}
+
+    class Tokens:
+        find = staticmethod(group_of.get)
+
+    async def go():
+        reader = Reader({**CONFIG, **settings}, Tokens)
+        await reader.pn532.begin()
+        listed = await reader.tap(None, uid=UID)
+        stranger = await reader.tap(None, uid=b"1234")
+        genuine = await reader.tap(AesCard("ntag424", UID).issue(MASTER))
+        return listed, stranger, genuine
+
+    listed, stranger, genuine = run(go())[0]
+    assert names([listed]) == (["card_unproven"] if refused else [None])
+    assert names([stranger]) == (["card_unproven"] if "least_assurance" in settings else [None])
+    assert genuine == PROVED
+
+
+def test_a_list_that_cannot_be_read_lets_nobody_off():
+    class Tokens:
+        @staticmethod
+        def find(token):
+            raise OSError(5, "EIO")
+
+    async def go():
+        reader = Reader({**CONFIG, "aes_groups": "1"}, Tokens)
+        await reader.pn532.begin()
+        return await reader.tap(None, uid=UID)
+
+    assert names([run(go())[0]]) == ["card_unproven"]

@@ -410,7 +410,7 @@ def prove(reader, uid):
                 command = dialogue.send(reply)
             except StopIteration as end:
                 return end.value
-            reply = await reader.exchange(command)
+            reply = await reader.dialogue().exchange(command)
 
     return go()
 
@@ -431,7 +431,7 @@ def test_a_card_proves_itself_through_the_reader_again_and_again(kind, random_id
             assert reader.sak == 0x20
             assert (uid == UIDS[1]) is not random_id
             found.append(await prove(reader, uid))
-            await reader.release()
+            await reader.dialogue().release()
         return found, await reader.read_uid(500) == uid
 
     assert run(go())[0] == ([UIDS[1]] * 3, True)
@@ -452,7 +452,7 @@ def test_answers_that_the_reader_gives_in_pieces(size):
     async def go():
         _, reader = await begun(wire)
         await reader.read_uid(500)
-        return await reader.exchange(sent)
+        return await reader.dialogue().exchange(sent)
 
     assert run(go())[0] == sent[::-1]
 
@@ -471,7 +471,7 @@ def test_a_long_command_goes_in_pieces():
     async def go():
         _, reader = await begun(wire)
         await reader.read_uid(500)
-        return await reader.exchange(sent)
+        return await reader.dialogue().exchange(sent)
 
     assert run(go())[0] == b"\x01\xf4"
 
@@ -490,7 +490,7 @@ def test_a_card_that_answers_without_end_is_an_error():
         _, reader = await begun(wire)
         await reader.read_uid(500)
         with pytest.raises(ReaderError, match="end"):
-            await reader.exchange(b"\0")
+            await reader.dialogue().exchange(b"\0")
         await reader.begin()
         return await reader.read_uid(500)
 
@@ -531,7 +531,7 @@ def test_a_card_that_keeps_the_reader_waiting_is_gone_in_time():
         await reader.read_uid(500)
         wire.fault = "no_answer"
         with pytest.raises(CardGone):
-            await reader.exchange(b"\x90\x60\0\0\0")
+            await reader.dialogue().exchange(b"\x90\x60\0\0\0")
         wire.fault = "none"
         return await reader.read_uid(500)
 
@@ -545,7 +545,7 @@ def test_without_a_card_there_is_no_exchange():
     async def go():
         _, reader = await begun(wire)
         with pytest.raises(CardGone, match="27"):
-            await reader.exchange(b"\x90\x60\0\0\0")
+            await reader.dialogue().exchange(b"\x90\x60\0\0\0")
         return True
 
     assert run(go())[0]

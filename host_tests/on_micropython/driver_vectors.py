@@ -1,7 +1,7 @@
 """Vectors of the drivers' codecs, with their sources; `check()` runs on both interpreters."""
 
 from evtill.core.errors import MeterError
-from evtill.drivers import meters, modbus, pn532
+from evtill.drivers import meters, modbus, pn532, pn532_cards
 
 # (address, function, start, count, request). Modbus V1.1b3 6.3 and 6.4 (the PDUs of the examples;
 # CRCs by pymodbus), and an SDM630's first phase voltage from
@@ -198,7 +198,7 @@ def _pn532():
 def _targets():
     done = 0
     for parse, good, bad in (
-        (pn532.parse_target, TARGETS, BAD_TARGETS), (pn532.parse_poll, POLLS, BAD_POLLS),
+        (pn532.parse_target, TARGETS, BAD_TARGETS), (pn532_cards.parse_poll, POLLS, BAD_POLLS),
     ):  # fmt: skip
         for data, uid, sak in good:
             done += _same(parse(_hex(data)), uid and (_hex(uid), sak), data)

@@ -16,12 +16,13 @@ from tillback.ingest import Ingest
 from tillback.store import Store
 from tillsim.board import VirtualBoard
 from tillsim.broker import Broker, Tls
+from tillsim.card_sim import AesCard, Phone
 from tillsim.kernel import Kernel
 from tillsim.meter_wire import MeterWire
 from tillsim.mqtt_tap import MqttTap
 from tillsim.name_server import NameServer
 from tillsim.pki import Authority, Issued
-from tillsim.reader_wire import ReaderWire
+from tillsim.reader_wire import Activated, ReaderWire
 from tillsim.relay import TcpRelay
 from tillsim.tls_tap import TlsTap
 from tillsim.wires import PtyWire
@@ -30,6 +31,7 @@ COIL_PIN, FEEDBACK_PIN, PLUG_PIN = 4, 5, 6  # boards/virtual/pins.csv
 CONTACTOR_MS = 20  # from coil to contacts
 CARD_HELD_MS = 700
 BROKER_NAME = "broker.evtill.test"  # by the network's own name server
+OTHER_CARD_KEY = b"another operator"
 START_REGISTER_WH = 1_045_120
 UNSET_CLOCK_MS = 946_684_800_000  # 2000-01-01, what an ESP32 shows before its clock is set
 _WH = 3_600_000  # watt-milliseconds
@@ -214,6 +216,7 @@ class VirtualCharger:
         self.reader = ReaderWire()
         self.car = Car(kernel, self.meter)
         self._card = 0
+        self.card_key = bytes(16)  # the operator's master key of cards that have the right one
 
         users = {charger: mqtt_password, "tillback": mqtt_password}
         self.authority = Authority(folder / "pki")
@@ -285,11 +288,33 @@ class VirtualCharger:
         """Carries out one step of a scenario (STEPS there)."""
         getattr(self, f"_do_{name}")(**args)
 
-    def _do_tap(self, uid: str) -> None:
+    def _do_tap(self, uid: str, card: str = "uid", key: str = "right", hidden: bool = False,
+                held_ms: int = CARD_HELD_MS) -> None:  # fmt: skip
         self._card += 1
-        card = self._card
-        self.reader_line.deliver(self.reader.present(bytes.fromhex(uid)), 5)
-        self.kernel.after(CARD_HELD_MS, lambda: self._take_away(card))
+        number, raw = self._card, bytes.fromhex(uid)
+        if card == "uid":
+            said = self.reader.present(raw)
+        else:
+            said = self.reader.present_chip(self._chip(raw, card, key, hidden))
+        self.reader_line.deliver(said, 5)
+        self.kernel.after(held_ms, lambda: self._take_away(number))
+
+    def _chip(self, uid: bytes, card: str, key: str, hidden: bool) -> Activated:
+        if card == "phone":
+            return Phone()
+        chip = AesCard(card, uid)
+        if key == "none":
+            chip.applications.clear()
+        else:
+            chip.issue(self.card_key if key == "right" else OTHER_CARD_KEY)
+        chip.random_id = hidden
+        return chip
+
+    def _do_reader(self, state: str) -> None:
+        """reset: it forgot everything; hang: it acknowledges and answers no more."""
+        if state == "reset" or (state == "ok" and self.reader.fault == "dead"):
+            self.reader.power_cycle()
+        self.reader.fault = {"hang": "no_answer", "unplug": "dead"}.get(state, "none")
 
     def _take_away(self, card: int) -> None:
         if card == self._card:

@@ -15,6 +15,9 @@ from tillsim.board import FLASH_STATES, HOWS
 
 # Commands that no charger may obey.
 SPOILT = ("wrong_key", "wrong_nonce", "expired", "other_charger", "replayed")
+CARDS = ("uid", "ntag424", "desfire", "phone")
+CARD_KEYS = ("right", "wrong", "none")  # under the charger's card_key or another; no application
+READER_STATES = ("reset", "hang", "unplug", "ok")
 METER_FAULTS = ("silent", "wrong_crc", "exception", "foreign_reply", "none")
 # A check gives the value to use, None for a wrong one; the text says what it must be.
 Check = tuple[Callable[[Any], Any], str]
@@ -118,7 +121,17 @@ _STATE = _one_of("stop", "start")
 _TIME = (_unix_ms, 'a time with its zone, such as "2026-03-02T07:14:00Z"')
 
 STEPS: dict[str, Keys] = {
-    "tap": Keys({"uid": _UID}),
+    "tap": Keys(
+        {"uid": _UID},
+        may={
+            "card": _one_of(*CARDS),
+            "key": _one_of(*CARD_KEYS),
+            "hidden": (_true, "true"),
+            "held_ms": _whole(1, 600_000),
+        },
+        needs={"key": "card", "hidden": "card"},
+    ),
+    "reader": Keys({"state": _one_of(*READER_STATES)}),
     "plug": Keys({"kw": _KW}),
     "unplug": Keys(),
     "power": Keys({"kw": _KW}),

@@ -9,7 +9,7 @@ import os
 from binascii import unhexlify
 
 from evtill.core.errors import CardError, CardGone
-from evtill.core.tokens import anonymous
+from evtill.core.tokens import TokenListError, anonymous, token_of
 
 _TRIES = 3
 _LOCKED_MS = 300000
@@ -18,10 +18,11 @@ _ISO_14443_4 = 0x20  # SAK (ISO/IEC 14443-3, 6.5.3): takes APDUs
 
 
 class CardProof:
-    """config: with card_key, card_aid, card_system; aes: as core.ev2 wants it, by default the
-    chip's."""
+    """tokens: the list; aes: as core.ev2 wants it, by default the chip's."""
 
-    def __init__(self, config, aes=None):
+    def __init__(self, config, tokens, aes=None):
+        self._config = config
+        self._tokens = tokens
         self._master = unhexlify(config["card_key"])
         self._aid = unhexlify(config["card_aid"])
         self._system = config["card_system"].encode()
@@ -30,8 +31,31 @@ class CardProof:
 
     async def look(self, reader, uid, now_ms):
         """(UID, assurance, why) of the card that `reader` has just read: its true UID, and "aes"
-        when it proved itself, "uid" when it has no application of ours; why not (event, words for
-        the driver) when it failed or is locked out, else None. Raises ReaderError."""
+        when it proved itself, "uid" when it has no application of ours. why: (event or None, words
+        for the driver) when it failed, is locked out or should have proved itself; True when it has
+        no UID of its own; else None. Raises ReaderError."""
+        uid, assurance, why = await self._ask(reader, uid, now_ms)
+        if why is None and assurance == "uid":
+            if anonymous(uid):
+                why = True
+            elif self._must_prove(uid):
+                why = "card_unproven", "card is not genuine"
+        return uid, assurance, why
+
+    def _must_prove(self, uid):
+        config = self._config
+        if config["least_assurance"] == "aes":
+            return True
+        groups = config["aes_groups"]
+        if not groups:
+            return False
+        try:
+            found = self._tokens.find(token_of(unhexlify(config["token_key"]), uid))
+        except (OSError, TokenListError):
+            return True
+        return found is not None and found[0] in groups.split(",")
+
+    async def _ask(self, reader, uid, now_ms):
         if not reader.sak & _ISO_14443_4:
             return uid, "uid", None
         who = b"" if anonymous(uid) else uid
@@ -63,14 +87,15 @@ class CardProof:
 
             self._aes = aes
         dialogue = prove(self._aes, self._master, self._aid, self._system, uid, os.urandom)
+        card = reader.dialogue()
         reply = None
         try:
             while True:
-                reply = await reader.exchange(dialogue.send(reply))
+                reply = await card.exchange(dialogue.send(reply))
         except StopIteration as end:
             return end.value
         finally:
-            await reader.release()
+            await card.release()
 
     def _remember(self, who, times, now_ms):
         if who not in self._failed and len(self._failed) >= _REMEMBERED:

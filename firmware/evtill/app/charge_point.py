@@ -52,6 +52,12 @@ class ChargePoint:
         self._clock = clock
         self._report = report
         self._beat = beat
+        self._proof = None
+        if config["card_key"]:
+            from evtill.app.card_proof import CardProof
+
+            self._proof = CardProof(config, tokens)
+        self._tapped = (None, None)  # (token, assurance) of the last tap
         self.state = states.INITIAL
         if self._recovery.why:
             self.state = states.step(states.INITIAL, "fault")[0]
@@ -219,11 +225,28 @@ class ChargePoint:
             tap = taps.update(uid, self._clock.now_ms())
             # The reader's checksum is an 8-bit sum: a UID counts when it was read twice alike.
             if tap and await self._reader.read_uid(_CARD_MS) == tap:
-                self.post("tap", lists.token_of(self._token_key, tap))
+                await self._card(tap)
             if taps.held:
                 await asyncio.sleep_ms(_CARD_MS)
             else:
                 await self._reader.check()
+
+    async def _card(self, uid):
+        """A card becomes a tap if it proves as much as is asked of it; else the driver reads why
+        not. So a copy of a UID neither starts nor stops a session of one that must prove itself."""
+        assurance, why = "uid", lists.anonymous(uid)
+        if self._proof:
+            uid, assurance, why = await self._proof.look(self._reader, uid, self._clock.now_ms())
+        token = lists.token_of(self._token_key, uid)
+        if not why:
+            self._tapped = (token, assurance)
+            self.post("tap", token)
+            return
+        if why is True:
+            why = "card_anonymous", "phone or hidden card number"
+        if why[0]:
+            self._report(why[0], _hex(token))
+        self._show(screens.refused(why[1]), 3)
 
     async def run_plug(self):
         """Task: the plug's state, taken for true once it was the same twice."""
@@ -354,6 +377,7 @@ class ChargePoint:
     # -- effects of core.session --------------------------------------------------------------
 
     async def _authorise(self, token):
+        assurance = self._tapped[1] if self._tapped[0] == token else "uid"
         self._show(screens.checking())
         try:
             found = self._tokens.find(token)
@@ -368,7 +392,7 @@ class ChargePoint:
             return "refused", why[1]
         _, flags, _, ceiling = found
         auth = {"method": "prepaid" if flags & lists.PREPAID else "rfid", "token": _hex(token),
-                "assurance": "uid", "ref": None, "ceiling_minor": ceiling}  # fmt: skip
+                "assurance": assurance, "ref": None, "ceiling_minor": ceiling}  # fmt: skip
         self._claim = (auth, (None, None), "WHITELIST")
         self._free = flags & lists.FREE
         return "accepted", None

@@ -75,6 +75,8 @@ def parse(text):
         if key in given and not _fits(kind, value):
             raise ConfigError("%s must be %s" % (key, describe(kind)))
         config[key] = value
+    if not config["card_key"] and (config["aes_groups"] or config["least_assurance"] == "aes"):
+        raise ConfigError("least_assurance aes and aes_groups need a card_key")
     return config
 
 

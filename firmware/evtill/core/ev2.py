@@ -154,9 +154,8 @@ class Session:
         return self._aes(self.enc_key, _CBC, self._aes(self.enc_key, _ECB).encrypt(block))
 
     def _mac(self, code, body):
-        return cmac(
-            self._aes(self.mac_key, _ECB).encrypt, code + self._stamp() + self.ti + body
-        )[1::2]  # 9.1.3: every other byte
+        whole = cmac(self._aes(self.mac_key, _ECB).encrypt, code + self._stamp() + self.ti + body)
+        return bytes([whole[i] for i in range(1, 16, 2)])  # 9.1.3
 
 
 def _hex(data):

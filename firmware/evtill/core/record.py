@@ -33,7 +33,8 @@ EVENTS = (
     "journal_filling journal_full journal_fault pagination_skipped record_refused "
     "record_set_aside events_dropped signature_fault key_made link_up link_down "
     "server_mistrusted payment_fault ack_invalid command_refused command_done tariff_invalid "
-    "tariff_changed tokens_changed config_changed update_done update_failed rollback_suspected"
+    "tariff_changed tokens_changed config_changed update_done update_failed rollback_suspected "
+    "card_refused card_locked card_anonymous card_unproven"
 )
 
 _VOLUMES = {"ENERGY": "volume_wh", "TIME": "volume_ms", "PARKING_TIME": "volume_ms",

@@ -163,6 +163,10 @@ class MFRC522:
             bits = at
             known[bits - 1 >> 3] |= 1 << (bits - 1 & 7)
 
+    def dialogue(self):
+        """What has `exchange` and `release`: as a PN532."""
+        return self
+
     async def exchange(self, apdu):
         """The R-APDU (bytes) of the ISO 14443-4 card that was read last. Raises CardGone,
         ReaderError."""

@@ -8,7 +8,7 @@ A UID's first byte is the first on the air, with every reader: 04 of NXP leads 7
 show 4 bytes the other way round; lists made with those must be turned, not this.
 """
 
-from evtill.core.errors import CardGone, ReaderError
+from evtill.core.errors import ReaderError
 from evtill.drivers.aio import Receiver, sleep_ms, ticks_add, ticks_diff, ticks_ms
 
 _TO_PN532 = 0xD4  # 6.2.1.1: TFI
@@ -18,11 +18,6 @@ _GET_FIRMWARE_VERSION = 0x02  # 7.2.2; answers IC, version, revision, support
 _SAM_CONFIGURATION = 0x14  # 7.2.10; args: mode, timeout, IRQ
 _RF_CONFIGURATION = 0x32  # 7.3.1; args: item, data
 _IN_LIST_PASSIVE_TARGET = 0x4A  # 7.3.5; args: MaxTg, BrTy
-_IN_DATA_EXCHANGE = 0x40  # 7.3.8; args: Tg (bit 6: more follows), data; answers status, data
-_IN_RELEASE = 0x52  # 7.3.11; args: Tg
-_IN_AUTO_POLL = 0x60  # 7.3.13; args: PollNr, Period, types
-_MORE = 0x40
-_STATUS = 0x3F  # 7.1: bits of the status that are the error code
 
 _ACK = b"\x00\x00\xff\x00\xff\x00"  # 6.2.1.3; from the host it aborts a command (6.2.2)
 # 7.2.11: asleep, it needs a first byte with edges and time before the command; zeros are preamble.
@@ -32,8 +27,6 @@ _NORMAL_MODE = b"\x01\x00\x01"  # 7.2.10: no SAM; no timeout; IRQ pin driven
 # is looked for all the time that the caller waits.
 _RETRY_FOR_EVER = b"\x05\xff\x01\xff"
 _ONE_106A = b"\x01\x00"  # 7.3.5: one target, 106 kbit/s type A
-# 7.3.13: without end, 150 ms for each: type A, type B, FeliCa at 212 and 424 kbit/s.
-_ALL_KINDS = b"\xff\x01\x00\x03\x01\x02"
 _IC_PN532 = 0x32  # 7.2.2
 
 # 6.2.3 has the reader acknowledge within 15 ms; a UART behind USB or a pty adds its own.
@@ -45,10 +38,6 @@ _SETTLE_MS = 2
 _PAUSE_MS = 50
 _BUFFER = 96  # the longest answer asked for: UID of 10 bytes and ATS of 20, with their frame
 _LONGEST = 80
-_PIECE = 240  # of a command to a card: what a normal frame holds (6.2.1.1) and some to spare
-_LONGEST_REPLY = 512  # bytes put together from a card's pieces
-# The longest that a card may take: it asks the reader for time (WTX), which has no end of its own.
-_CARD_MS = 1500
 
 INCOMPLETE = 0
 ACK = 1
@@ -150,28 +139,6 @@ def parse_target(data):
     return bytes(data[6:end]), data[4]
 
 
-def parse_poll(data):
-    """(id, SEL_RES) in the answer to InAutoPoll, None when it found none. SEL_RES is 0 for others
-    than type A. An id is a UID, type B's PUPI (4 bytes, with some cards new each time), or FeliCa's
-    IDm (8 bytes).
-
-    `data` begins after the response code (7.3.13): NbTg, type, length, target data as 7.3.5 has
-    them. Raises ReaderError."""
-    if len(data) == 1 and data[0] == 0:
-        return None
-    if len(data) < 4 or not 1 <= data[0] <= 2 or 3 + data[2] > len(data):
-        raise ReaderError("target list is malformed")
-    kind = data[1] & 0x0F  # 7.3.13: 10, 20 type A; 23 type B; 11, 12 FeliCa
-    target = data[3 : 3 + data[2]]
-    if kind == 0:
-        return parse_target(b"\x01" + bytes(target))
-    if kind == 3 and len(target) >= 13 and target[1] == 0x50:  # Tg, ATQB
-        return bytes(target[2:6]), 0
-    if kind in (1, 2) and len(target) >= 19 and target[1] in (18, 20) and target[2] == 1:  # POL_RES
-        return bytes(target[3:11]), 0
-    raise ReaderError("a card of unknown kind %02x" % data[1])
-
-
 class PN532:
     """A reader that is polled for one card at a time. One task at a time may use it.
 
@@ -183,7 +150,11 @@ class PN532:
     def __init__(self, link, all_kinds=False):
         self._uart = link
         self._rx = link if hasattr(link, "more") else Receiver(link, _BUFFER)
-        self._all_kinds = all_kinds
+        self._search, self._kinds, self._parse = _IN_LIST_PASSIVE_TARGET, _ONE_106A, parse_target
+        if all_kinds:
+            from evtill.drivers.pn532_cards import ALL_KINDS, IN_AUTO_POLL, parse_poll
+
+            self._search, self._kinds, self._parse = IN_AUTO_POLL, ALL_KINDS, parse_poll
         self.sak = 0
         self._tx = bytearray(16)
         self._tx_view = memoryview(self._tx)
@@ -198,9 +169,9 @@ class PN532:
         self._write(_ACK)
         await sleep_ms(_SETTLE_MS)
         # First, because a PN532 after power-up stays in LowVbat mode until it is configured.
-        await self._command(_SAM_CONFIGURATION, _NORMAL_MODE, _ANSWER_TIMEOUT_MS, True)
+        await self.command(_SAM_CONFIGURATION, _NORMAL_MODE, _ANSWER_TIMEOUT_MS, True)
         firmware = await self.check()
-        await self._command(_RF_CONFIGURATION, _RETRY_FOR_EVER, _ANSWER_TIMEOUT_MS, True)
+        await self.command(_RF_CONFIGURATION, _RETRY_FOR_EVER, _ANSWER_TIMEOUT_MS, True)
         self.firmware = firmware
 
     async def check(self):
@@ -208,7 +179,7 @@ class PN532:
 
         To be called now and then while no card comes: a reader that hangs after its
         acknowledgement looks like one without a card."""
-        answer = await self._command(_GET_FIRMWARE_VERSION, b"", _ANSWER_TIMEOUT_MS, True)
+        answer = await self.command(_GET_FIRMWARE_VERSION, b"", _ANSWER_TIMEOUT_MS, True)
         if len(answer) != 4 or answer[0] != _IC_PN532:
             raise ReaderError("the reader is no PN532")
         return answer[1], answer[2]
@@ -217,63 +188,27 @@ class PN532:
         """UID of the card in the field, or None when none came within `timeout_ms`.
 
         A card that stays is found again by every call, at once. Raises ReaderError."""
-        command, args = _IN_LIST_PASSIVE_TARGET, _ONE_106A
-        if self._all_kinds:
-            command, args = _IN_AUTO_POLL, _ALL_KINDS
-        answer = await self._command(command, args, timeout_ms, False)
+        answer = await self.command(self._search, self._kinds, timeout_ms, False)
         if answer is None:
-            await self._abort()
             return None
-        found = (parse_poll if self._all_kinds else parse_target)(answer)
+        found = self._parse(answer)
         if found is None:
             return None
         self.sak = found[1]
         return found[0]
 
-    async def exchange(self, apdu):
-        """The R-APDU (bytes) of the ISO 14443-4 card that was read last. What `read_uid` began is
-        over after `release()`. Raises CardGone, ReaderError.
+    def dialogue(self):
+        """`exchange(apdu)` and `release()` for the card that was read last: pn532_cards.Dialogue.
 
-        The chip does RATS, blocks, their repetition, chaining and waiting times by itself."""
-        at = 0
-        while True:
-            piece = apdu[at : at + _PIECE]
-            at += len(piece)
-            target = b"\x41" if at < len(apdu) else b"\x01"
-            answer = await self._to_card(target + piece)
-            if at >= len(apdu):
-                break
-        reply = bytes(answer[1:])
-        while answer[0] & _MORE:
-            answer = await self._to_card(b"\x01")
-            reply += answer[1:]
-            if len(reply) > _LONGEST_REPLY:
-                raise ReaderError("the card's answer has no end")
-        return reply
+        Loaded when first asked for: chargers whose cards prove nothing do without."""
+        from evtill.drivers.pn532_cards import Dialogue
 
-    async def _to_card(self, args):
-        answer = await self._command(_IN_DATA_EXCHANGE, args, _CARD_MS, False)
-        if answer is None:
-            await self._abort()
-            raise CardGone("the card does not answer")
-        if len(answer) == 0:
-            raise ReaderError("answer without a status")
-        if answer[0] & _STATUS:
-            raise CardGone("the card is gone (%02x)" % (answer[0] & _STATUS))
-        return answer
+        return Dialogue(self)
 
-    async def release(self):
-        """Ends a dialogue with a card: read_uid finds it anew. Raises ReaderError."""
-        await self._command(_IN_RELEASE, b"\x01", _ANSWER_TIMEOUT_MS, True)
-
-    async def _abort(self):
-        self._write(_ACK)
-        await sleep_ms(_SETTLE_MS)
-
-    async def _command(self, command, args, timeout_ms, must_answer):
+    async def command(self, command, args, timeout_ms, must_answer):
         """Sends one command. Returns its answer after the response code, valid until the next.
 
-        None after `timeout_ms` unless `must_answer`. Raises ReaderError."""
+        None after `timeout_ms` unless `must_answer`: then it was aborted. Raises ReaderError."""
         try:
             self._rx.clear()
             frame = self._tx_view
@@ -291,6 +226,8 @@ class PN532:
             raise ReaderError("uart: %s" % e) from e
         if must_answer:
             raise ReaderError("the reader does not answer")
+        self._write(_ACK)
+        await sleep_ms(_SETTLE_MS)
         return None
 
     async def _expect(self, wanted, code, timeout_ms):
