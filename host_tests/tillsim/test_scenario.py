@@ -21,8 +21,8 @@ WRONG = {
     'tokens = "none.csv"': "tokens: [Errno 2] No such file or directory",
     "config = 5": "config: it must be a table",
     "step = 5": "step: it must be a list",
-    STEP: "step 1: do: None is none of tap, plug",
-    STEP + 'do = "dance"': "step 1: do: 'dance' is none of tap, plug",
+    STEP: "step 1: do: None is none of tap, reader, plug",
+    STEP + 'do = "dance"': "step 1: do: 'dance' is none of tap, reader, plug",
     '[[step]]\nat = "x"\ndo = "unplug"': "step 1: at: it must be seconds",
     STEP + 'do = "tap"': "step 1: uid is missing for tap: it must be 4, 7 or 10 bytes",
     STEP + 'do = "tap"\nuid = "xyz"': "step 1: uid: it must be 4, 7 or 10 bytes in hex",
@@ -69,7 +69,9 @@ def test_every_step_can_be_given(tmp_path):
               "ack_delay_ms": "0", "half_open": "true", "acks": '"drop"',
               "clear": "true", "flash.state": '"full"', "name": '"stop"',
               "args": "{connector = 1}", "sign": '"well"', "serial": "7654321", "shift_wh": "-5",
-              "frozen": "true", "told": "0.5", "weld.state": '"welded"'}  # fmt: skip
+              "frozen": "true", "told": "0.5", "weld.state": '"welded"',
+              "card": '"desfire"', "key": '"wrong"', "hidden": "true", "held_ms": "500",
+              "reader.state": '"hang"'}  # fmt: skip
     text = GOOD
     given = []
     for do, keys in STEPS.items():
