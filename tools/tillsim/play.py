@@ -118,7 +118,7 @@ class Play:
             self.registration = while_pumping(charger.kernel, technician)
         except (ConfigError, MeterError) as e:
             raise ScenarioError(f"config: {e}") from None
-        charger.card_key = bytes.fromhex(settings.get("card_key", "00" * 16))
+        charger.card_key = bytes.fromhex(str(settings.get("card_key", "00" * 16)))
         charger.board.kill()
         charger.store.register(
             CHARGER, self.registration["public_key"],
