@@ -1,0 +1,137 @@
+"""From a card to the contactor: how long on this PC, and what a card's proof costs of the heap."""
+
+import random
+from pathlib import Path
+
+from evtill.core import ev2
+from evtill.core.tokens import anonymous
+from tillctl.card_aes import aes
+from tillsim import on_board, play
+from tillsim.card_sim import AID, SYSTEM, AesCard
+from tillsim.charger import COIL_PIN
+from tillsim.scenario import Scenario, Step, load
+
+UID = bytes.fromhex("04A2243B6C5E80")
+MASTER = bytes(range(16))
+SEED = b"fresh entropy, the same each run"
+TOKENS = 10_000  # what is provisioned over a serial port in half a minute
+SCENARIO = Path(__file__).parent / "demo" / "scenario.toml"
+
+_PROVE = """
+import gc, time
+import evtill.core.tokens  # which every charger has loaded
+gc.collect()
+before = gc.mem_alloc()
+from cryptolib import aes
+from evtill.core import ev2
+gc.collect()
+code = gc.mem_alloc() - before
+def prove():
+    dialogue = ev2.prove(aes, %(master)r, %(aid)r, %(system)r, %(shown)r, lambda n: %(seed)r[:n])
+    reply = None
+    i = 0
+    try:
+        while True:
+            dialogue.send(reply)
+            reply = %(replies)r[i]
+            i += 1
+    except StopIteration as end:
+        return end.value
+assert prove() == %(uid)r
+gc.collect()
+gc.threshold(-1)
+before = gc.mem_alloc()
+prove()
+garbage = gc.mem_alloc() - before
+gc.collect()
+kept = gc.mem_alloc() - before
+began = time.ticks_us()
+for i in range(%(rounds)d):
+    prove()
+print(time.ticks_diff(time.ticks_us(), began) / 1000 / %(rounds)d, code, garbage, kept)
+"""
+
+
+def lines() -> list[str]:
+    """Printable figures."""
+    out = []
+    for hidden in (False, True):
+        name = "random UID, two authentications" if hidden else "one authentication"
+        ms, *_ = proof(hidden, 64)
+        ms32, code, garbage, kept = proof(hidden, 32)
+        out.append(f"AES proof, own computing, {name}: {ms:.2f} ms (32-bit {ms32:.2f})")
+    out.append(f"  heap on 32-bit: {code} bytes of code once loaded; a proof takes {garbage}, "
+               f"all but {kept} of it garbage")  # fmt: skip
+    for card in ("uid", "desfire"):
+        out.append(
+            f"from the card's last byte to the contactor's command, {card}, {TOKENS:,} tokens: "
+            f"{tap_ms(card)} ms, the meter's wire (9600 baud) included"
+        )
+    return out
+
+
+def recorded(hidden: bool) -> tuple[bytes, list[bytes]]:
+    """(UID as shown, the R-APDUs) of a proof whose randomness is SEED's."""
+    card = AesCard("ntag424", UID, random.Random(1).randbytes).issue(MASTER)
+    card.random_id = hidden
+    card.field_off()
+    shown = card.shown()
+    assert anonymous(shown) is hidden
+    dialogue = ev2.prove(aes, MASTER, AID, SYSTEM, shown, lambda n: SEED[:n])
+    reply, replies = None, []
+    while True:
+        try:
+            reply = card.apdu(dialogue.send(reply))
+        except StopIteration:
+            return shown, replies
+        replies.append(reply)
+
+
+def proof(hidden: bool, bits: int, rounds: int = 500) -> tuple[float, int, int, int]:
+    """(ms of computing, bytes of code, bytes used by one proof before collection, bytes kept)."""
+    shown, replies = recorded(hidden)
+    code = _PROVE % {
+        "master": MASTER, "aid": AID, "system": SYSTEM, "shown": shown, "seed": SEED,
+        "replies": replies, "uid": UID, "rounds": rounds,
+    }  # fmt: skip
+    ms, *sizes = on_board.run(code, bits=bits, heap="112k" if bits == 32 else "1M").split()
+    return (float(ms), *map(int, sizes))  # type: ignore[return-value]
+
+
+def tap_ms(card: str, tokens: int = TOKENS) -> int:
+    """Milliseconds of real time from the reader's last answer about the card to the contactor's
+    command: look-up, readings, the durable start."""
+    rng = random.Random(2)
+    listed = [UID.hex(), *(rng.randbytes(7).hex() for _ in range(tokens - 1))]
+    config = {"card_key": MASTER.hex()} if card != "uid" else {}
+    base = load(SCENARIO)
+    scenario = Scenario(base.start_ms, base.timezone, base.tariff, listed, config, [
+        Step(2000, "plug", {"kw": 11.0}),
+        Step(5000, "tap", {"uid": UID.hex(), **({} if card == "uid" else {"card": card})}),
+        Step(8000, "end", {}),
+    ])  # fmt: skip
+    with play.playing(scenario, real_time=True, bits=64) as playing:
+        charger = playing.charger
+        charger.card_key = MASTER
+        told: list[int] = []
+        closed: list[int] = []
+        feed, on_pin = charger.reader.feed, charger.kernel.on_pin
+
+        def heard(data: bytes) -> bytes:
+            said = feed(data)
+            if len(said) > 12 and charger.reader.card and not closed:
+                told.append(charger.kernel.now_ms)
+            return said
+
+        def pin(number: int, level: int) -> None:
+            if number == COIL_PIN and level and not closed:
+                closed.append(charger.kernel.now_ms)
+            on_pin(number, level)
+
+        charger.reader.feed = heard  # type: ignore[method-assign]
+        charger.kernel.on_pin = pin
+        playing.run()
+    before = [ms for ms in told if ms <= closed[0]]
+    return closed[0] - before[-1]
+
+
