@@ -4,6 +4,7 @@ import sys
 import time
 
 from tillsim import (
+    bench_cards,
     bench_crypto,
     bench_flash,
     bench_heap,
@@ -20,6 +21,7 @@ def main() -> int:
         ("Flash: 2 MB of LittleFS (the times are this machine's)", bench_flash.lines),
         ("Tariffs", bench_tariff.lines),
         ("Token lists", bench_tokens.lines),
+        ("Cards", bench_cards.lines),
         ("Meters", bench_meter.lines),
         ("Link: records a second, against plain umqtt.simple", bench_link.lines),
         ("P-256: executed instructions (valgrind's cachegrind, 32-bit)", _crypto),
