@@ -1,4 +1,4 @@
-"""Fifty taps a minute of cards of all kinds, good ones among them: a sample, and an hour in soak."""
+"""Fifty taps a minute of cards of all kinds, good ones among them: a sample; an hour in soak."""
 
 import random
 

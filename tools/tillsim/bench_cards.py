@@ -78,7 +78,8 @@ def recorded(hidden: bool) -> tuple[bytes, list[bytes]]:
     shown = card.shown()
     assert anonymous(shown) is hidden
     dialogue = ev2.prove(aes, MASTER, AID, SYSTEM, shown, lambda n: SEED[:n])
-    reply, replies = None, []
+    reply = None
+    replies: list[bytes] = []
     while True:
         try:
             reply = card.apdu(dialogue.send(reply))
