@@ -384,8 +384,10 @@ class ChargePoint:
         except (OSError, lists.TokenListError) as e:
             self._report("start_refused", "%s %s" % (FAULTY, e))
             return "refused", FAULTY
-        if found is None and self.ask:
-            return await self._ask(_hex(token))
+        if self.ask and (found is None or found[1] & (lists.ASK | lists.BLOCKED) == lists.ASK):
+            outcome = await self._ask(token, found)
+            if outcome:
+                return outcome
         why = lists.why_not(found, self._unix_s())
         if why:
             self._report(why[0], _hex(token))
@@ -418,22 +420,43 @@ class ChargePoint:
         unix_ms = self._clock.unix_ms()
         return None if unix_ms is None else unix_ms // 1000
 
-    async def _ask(self, token):
-        """An unknown card: the payment API says, or offline the configuration."""
-        answer = await self.ask(token, self._till.tariff.currency if self._till.tariff else None)
-        how = "AUTH_REQUEST"
+    async def _ask(self, token, found):
+        """The payment API says; while it is away, what it said last, or the configuration. None
+        then for a card that is listed (`found` is what the list has): the list says."""
+        answer = await self.ask(
+            _hex(token), self._till.tariff.currency if self._till.tariff else None
+        )  # fmt: skip
+        how = "WHITELIST" if answer is None else "AUTH_REQUEST"
+        answer = self._remember(token, answer)
         if answer is None:
-            how, floor_minor = "WHITELIST", self._config["offline_floor_minor"]
+            if found:
+                return None
+            floor_minor = self._config["offline_floor_minor"]
             answer = (floor_minor > 0, "card is not known", None, floor_minor)
+        token = _hex(token)
         allowed, text, ref, ceiling = answer
         if not allowed:
             self._report("token_unknown", "%s: %s" % (token, text))
             return "refused", text
-        auth = {"method": "rfid", "token": token, "assurance": "uid", "ref": ref,
-                "ceiling_minor": ceiling}  # fmt: skip
+        flags = found[1] if found else 0
+        auth = {"method": "prepaid" if flags & lists.PREPAID else "rfid", "token": token,
+                "assurance": "uid", "ref": ref, "ceiling_minor": ceiling}  # fmt: skip
         self._claim = (auth, (None, None), how)
-        self._free = 0
+        self._free = flags & lists.FREE
         return "accepted", None
+
+    def _remember(self, token, answer):
+        """auth_cache.settle() of the payment API's answer."""
+        from evtill.app import auth_cache
+        from evtill.app.compose import forget
+
+        try:
+            life_s = self._config["auth_cache_s"]
+            return auth_cache.settle(self._tokens.folder, token, self._unix_s(), life_s, answer)
+        except OSError:
+            return answer  # flash fails: nothing is remembered
+        finally:
+            forget("auth_cache")
 
     async def _ask_plug(self, _):
         self._plug_deadline_ms = self._clock.now_ms() + self._config["plug_timeout_s"] * 1000

@@ -18,6 +18,7 @@ KEYS = {
     "payment_port": (("int", 1, 65535), 443),
     "payment_password": (("text", 0, 64), ""),
     "payment_s": (("int", 2, 20), 8),
+    "auth_cache_s": (("int", 0, 2592000), 86400),  # for so long its answer counts while it is away
     "offline_floor_minor": (("int", 0, 100000), 0),
     "mqtt_password": (("text", 8, 64), None),
     "keepalive_s": (("int", 10, 600), 60),
