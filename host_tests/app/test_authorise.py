@@ -31,12 +31,13 @@ def authorise(tmp_path):
         point._config = {"auth_cache_s": 60, "offline_floor_minor": floor_minor}
         point._report = lambda name, detail: None
         point._show = lambda lines: None
+        point._tapped = (TOKEN, "aes")
         point.ask = ask
         event, why = asyncio.run(point._authorise(TOKEN))
         if event == "refused":
             return event, why, len(asked)
         auth, _, how = point._claim
-        assert auth["token"] == TOKEN.hex()
+        assert (auth["token"], auth["assurance"]) == (TOKEN.hex(), "aes")
         return event, (auth["ref"], auth["ceiling_minor"], how, bool(point._free)), len(asked)
 
     return call

@@ -385,7 +385,7 @@ class ChargePoint:
             self._report("start_refused", "%s %s" % (FAULTY, e))
             return "refused", FAULTY
         if self.ask and (found is None or found[1] & (lists.ASK | lists.BLOCKED) == lists.ASK):
-            outcome = await self._ask(token, found)
+            outcome = await self._ask(token, assurance, found)
             if outcome:
                 return outcome
         why = lists.why_not(found, self._unix_s())
@@ -420,7 +420,7 @@ class ChargePoint:
         unix_ms = self._clock.unix_ms()
         return None if unix_ms is None else unix_ms // 1000
 
-    async def _ask(self, token, found):
+    async def _ask(self, token, assurance, found):
         """The payment API says; while it is away, what it said last, or the configuration. None
         then for a card that is listed (`found` is what the list has): the list says."""
         answer = await self.ask(
@@ -440,7 +440,7 @@ class ChargePoint:
             return "refused", text
         flags = found[1] if found else 0
         auth = {"method": "prepaid" if flags & lists.PREPAID else "rfid", "token": token,
-                "assurance": "uid", "ref": ref, "ceiling_minor": ceiling}  # fmt: skip
+                "assurance": assurance, "ref": ref, "ceiling_minor": ceiling}  # fmt: skip
         self._claim = (auth, (None, None), how)
         self._free = flags & lists.FREE
         return "accepted", None
