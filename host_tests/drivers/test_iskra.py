@@ -114,6 +114,86 @@ def test_what_is_not_whole_is_refused(register, value, why):
         read(slave)
 
 
+class Signing(Registers):
+    """The meter itself: takes a dataset, signs it with its readings when it is told to."""
+
+    def __init__(self, status_after=15, looks=3):
+        super().__init__(b"", b"")
+        self.put(7000, b"\0\0")
+        self.put(7052, b"\0\1")
+        self.status_after, self.looks = status_after, looks
+        self.pending = 0
+
+    def __call__(self, request):
+        function, start = request[1], int.from_bytes(request[2:4], "big")
+        if function == 3:
+            if start == 7052 and self.pending:
+                self.pending -= 1
+                self.put(7052, bytes([0, 2 if self.pending else self.status_after]))
+            return super().__call__(request)
+        self.put(start, request[4:6] if function == 6 else request[7:-2])
+        if start == 7051:
+            self.sign(request[4:5])
+        return framed(request[:6])
+
+    def number(self, register):
+        return int.from_bytes(self.held[register], "big")
+
+    def sign(self, command):
+        self.put(7000, b"\0\1" if command == b"B" else b"\0\0")
+        self.pending = self.looks
+        body = b"".join(self.held[7100 + i] for i in range((self.number(7056) + 1) // 2))
+        given = json.loads(body[: self.number(7056)])
+        unix_s = self.number(7054) << 16 | self.number(7055)
+        data = json.dumps(given | {"PG": command.decode(), "TM": unix_s}).encode()
+        signature = padded(KEY.sign(data, ec.ECDSA(hashes.SHA256())))
+        for register, value in ((7057, data), (7058, signature)):
+            self.put(register, len(value).to_bytes(2, "big"))
+        self.put(7612, data)
+        self.put(8188, signature)
+
+
+def session_of(slave, dataset):
+    async def go():
+        master = ModbusMaster(Uart(slave), 115200)
+        await iskra.begin(master, 33, dataset, 1772434045, 60)
+        began = await iskra.read_ocmf(master, 33)
+        await iskra.end(master, 33)
+        return began, await iskra.read_ocmf(master, 33)
+
+    return run(go())[0]
+
+
+@pytest.mark.parametrize("extra", [0, 1, 300])
+def test_a_signed_session(extra):
+    given = json.dumps({"FV": "1.0", "GI": "evtill", "ID": "x" * extra}).encode()
+    slave = Signing()
+    for said, command in zip(session_of(slave, given), "Br", strict=True):
+        _, data, tail = said.split(b"|")
+        assert json.loads(data) == json.loads(given) | {"PG": command, "TM": 1772434045}
+        KEY.public_key().verify(
+            bytes.fromhex(json.loads(tail)["SD"]), data, ec.ECDSA(hashes.SHA256())
+        )
+    assert slave.number(7053) == 60 and slave.number(7071) == 2
+
+
+def test_a_meter_that_has_a_session_already_begins_none():
+    slave = Signing()
+    slave.put(7000, b"\0\2")
+    with pytest.raises(MeterError, match="state 2"):
+        session_of(slave, b"{}")
+    assert slave.held.get(7051) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [({"status_after": 128}, "status 128"), ({"looks": 99}, "in time")],
+)
+def test_a_meter_that_does_not_sign_is_an_error_in_bounded_time(options, why):
+    with pytest.raises(MeterError, match=why):
+        session_of(Signing(**options), b"{}")
+
+
 def test_a_dataset_that_changes_while_it_is_read_is_refused():
     data = dataset()
     slave = Registers(data, KEY.sign(data, ec.ECDSA(hashes.SHA256())))

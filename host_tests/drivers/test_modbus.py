@@ -62,6 +62,53 @@ def test_impossible_request_is_our_own_mistake(arguments):
         modbus.put_request(bytearray(8), *arguments)
 
 
+# Modbus V1.1b3, the examples of 6.6 and 6.12, to slave 17: (start, data, request, reply).
+WRITES = [
+    (1, b"\x00\x03", b"\x11\x06\x00\x01\x00\x03", b"\x11\x06\x00\x01\x00\x03"),
+    (1, b"\x00\x0a\x01\x02", b"\x11\x10\x00\x01\x00\x02\x04\x00\x0a\x01\x02",
+     b"\x11\x10\x00\x01\x00\x02"),
+]  # fmt: skip
+
+
+def written(start, data, peer):
+    async def go():
+        uart = Uart(peer)
+        try:
+            await modbus.ModbusMaster(uart).write(17, start, data, timeout_ms=200)
+        except ModbusError as e:
+            return uart.written, e
+        return uart.written, None
+
+    return run(go())[0]
+
+
+@pytest.mark.parametrize(("start", "data", "request_", "reply"), WRITES)
+def test_registers_are_written(start, data, request_, reply):
+    assert written(start, data, lambda request: framed(reply)) == ([framed(request_)], None)
+
+
+@pytest.mark.parametrize(("start", "data", "request_", "reply"), WRITES)
+@pytest.mark.parametrize("at", range(6))
+def test_the_answer_to_another_write_is_refused(start, data, request_, reply, at):
+    other = bytearray(reply)
+    other[at] ^= 1
+    error = written(start, data, lambda request: framed(other))[1]
+    assert type(error) is ModbusFrameError
+
+
+@pytest.mark.parametrize(("start", "data", "request_", "reply"), WRITES)
+def test_a_refused_write_says_so(start, data, request_, reply):
+    error = written(start, data, lambda r: framed(bytes([17, reply[1] | 0x80, 2])))[1]
+    assert type(error) is ModbusExceptionReply and error.code == 2
+    assert type(written(start, data, lambda r: framed(reply)[:-1])[1]) is ModbusTimeout
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00", b"\x00" * 248])
+def test_impossible_write_is_our_own_mistake(data):
+    with pytest.raises(ValueError):
+        modbus.write_request(1, 0, data)
+
+
 def test_good_reply():
     registers, ms = read(lambda: Uart(lambda request: GOOD, char_us=1146))
     assert registers == b"\x43\x66\x33\x34"

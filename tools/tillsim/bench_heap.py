@@ -34,6 +34,7 @@ print(gc.mem_alloc() - before)
 # Loaded only while a charger is provisioned or takes an artefact in, or by tools alone.
 _NOT_LOADED = (
     "provisioning", "record_check", "journal_reader", "artefact", "token_update", "token_intake",
+    "pulse", "iskra",
 )  # fmt: skip
 
 

@@ -16,6 +16,9 @@ from evtill.drivers.aio import sleep_ms, ticks_diff, ticks_ms
 
 READ_HOLDING = 3  # V1.1b3 6.3
 READ_INPUT = 4  # V1.1b3 6.4
+_WRITE_ONE = 6  # V1.1b3 6.6
+_WRITE = 16  # V1.1b3 6.12
+_WRITTEN = 8  # bytes of the reply to either: the request's first six, and a CRC
 _EXCEPTION = 0x80  # V1.1b3 7: the function code with its top bit set
 _MAX_COUNT = 125  # V1.1b3 6.3, 6.4: registers in one reply
 _LONGEST = 256  # V1.02 2.5.1: bytes in an RTU frame
@@ -65,6 +68,18 @@ def put_request(buf, address, function, start, count):
     buf[7] = crc >> 8
 
 
+def write_request(address, start, data):
+    """The request that writes `data`, whole registers, from `start` on: 1 to 123 of them."""
+    count = len(data) // 2
+    if not 1 <= address <= 247 or len(data) % 2 or not 1 <= count <= 123:
+        raise ValueError("modbus registers")
+    function = _WRITE_ONE if count == 1 else _WRITE
+    head = bytes([address, function, start >> 8, start & 0xFF])
+    frame = head + (data if count == 1 else bytes([0, count, 2 * count]) + data)
+    crc = crc16(frame, len(frame))
+    return frame + bytes([crc & 0xFF, crc >> 8])
+
+
 def reply_length(buf, n, address, function, count):
     """Length in bytes that the reply beginning with `buf[:n]` must have.
 
@@ -75,6 +90,8 @@ def reply_length(buf, n, address, function, count):
         if buf[1] == function | _EXCEPTION:
             return _SHORTEST
         raise ModbusFrameError("reply to function %d, not %d" % (buf[1], function))
+    if function == _WRITE or function == _WRITE_ONE:
+        return _WRITTEN
     if n > 2 and buf[2] != 2 * count:
         raise ModbusFrameError("reply of %d bytes, not %d" % (buf[2], 2 * count))
     return _SHORTEST + 2 * count
@@ -94,7 +111,7 @@ def check_reply(buf, n, address, function, count):
 
 
 class ModbusMaster:
-    """Reads registers, one request at a time; several tasks may share it. It never retries.
+    """Reads and writes registers, one request at a time; tasks may share it. It never retries.
 
     char_bits: 10 without parity and with one stop bit, else 11. late_ms: after a request that went
     wrong, and when bytes came that nobody asked for, the line must be silent for so long before
@@ -126,8 +143,14 @@ class ModbusMaster:
         self._settled = False
         self.strays = 0
 
-    async def transact(self, address, function, start, count, timeout_ms=600):
-        """Asks for registers; their `2 * count` bytes are then in `buf` from byte 3 on.
+    async def write(self, address, start, data, timeout_ms=600):
+        """Writes `data` to the registers from `start` on. Raises as transact."""
+        tx = write_request(address, start, data)
+        await self.transact(address, tx[1], start, 0, timeout_ms, tx)
+
+    async def transact(self, address, function, start, count, timeout_ms=600, tx=None):
+        """Asks for registers; their `2 * count` bytes are then in `buf` from byte 3 on. tx: the
+        request of a write, instead.
 
         `timeout_ms` is for the whole reply (74 registers at 9600 baud take 175 ms on the wire).
         Raises ModbusTimeout, ModbusFrameError, ModbusExceptionReply, or ModbusError when the UART
@@ -140,10 +163,12 @@ class ModbusMaster:
             if self._drain() or not self._settled:
                 await self._settle()
             self._settled = False
-            put_request(self._tx, address, function, start, count)
-            self._send()
-            length = _SHORTEST + 2 * count
-            air_ms = (_REQUEST + length) * self._char_us // 1000
+            if tx is None:
+                tx = self._tx
+                put_request(tx, address, function, start, count)
+            self._send(tx)
+            length = reply_length(self.buf, 0, address, function, count)
+            air_ms = (len(tx) + length) * self._char_us // 1000
             asked = ticks_ms()
             await sleep_ms(min(air_ms + self._latency_ms, timeout_ms))
             looks = 0
@@ -169,6 +194,8 @@ class ModbusMaster:
             await sleep_ms(self._gap_ms)  # the silence that ends the reply
             self._take()
             check_reply(self.buf, self._n, address, function, count)
+            if tx is not self._tx and self._view[2:6] != tx[2:6]:
+                raise ModbusFrameError("another write was answered")
         except ModbusExceptionReply:
             self._settled = True
             raise
@@ -183,15 +210,15 @@ class ModbusMaster:
         await self.transact(address, function, start, count, timeout_ms)
         return self._view[3 : self._n - 2]
 
-    def _send(self):
+    def _send(self, tx):
         de = self._de
         if de:
             de.value(1)
         try:
-            if self._uart.write(self._tx) != _REQUEST:
+            if self._uart.write(tx) != len(tx):
                 raise ModbusError("request not sent whole")
             if de:
-                # Blocks for the 8 characters: the slave may answer 3.5 characters later, and
+                # Blocks for the request's time: the slave may answer 3.5 characters later, and
                 # another task must not come between the last bit and letting go of the line.
                 self._uart.flush()
         finally:
