@@ -239,6 +239,16 @@ def test_another_meter_code_is_refused():
         run(meters.Meter(Registers(code=0x89), TABLE).identify())
 
 
+def test_a_meter_without_a_code_may_be_an_early_one():
+    class Early(Registers):
+        async def transact(self, address, function, start, count, timeout_ms):
+            if start == 0xFC02:
+                raise ModbusExceptionReply(2)
+            await super().transact(address, function, start, count, timeout_ms)
+
+    run(meters.Meter(Early(energy=1.0), TABLE).identify())
+
+
 def test_words_in_another_order_are_found_at_identification():
     """Every register pair the wrong way round: what "Register Order" does to an Eastron."""
     registers = Registers(energy=1045.12, power=11000.0, current=16.0)

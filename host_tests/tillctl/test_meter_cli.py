@@ -100,8 +100,7 @@ def test_read_over_a_pty(line):
     wire = line.wires[0]
     wire.set(register_wh=1045120, power_w=6900, voltage_mv=[230000] * 3, current_ma=[10000] * 3)
     code, out, err = tell(
-        "meter", "read", line.path, "--meter", wire.meter.name, "--address", "7", "--json",
-        "--baud", "9600", "--parity", "none",
+        "meter", "read", line.path, "--meter", wire.meter.name, "--address", "7", "--json"
     )  # fmt: skip
     assert (code, err) == (0, "")
     found = json.loads(out)
@@ -113,6 +112,15 @@ def test_read_over_a_pty(line):
     assert found["serial"] == others.get(wire.meter.name, "1234567")
     at = datetime.fromisoformat(found["time"])
     assert timedelta(0) <= datetime.now(UTC) - at < timedelta(seconds=30)
+
+
+@pytest.mark.parametrize("line", [[{"model": "sdm630"}]], indirect=True)
+@pytest.mark.parametrize("parity", ["none", "even", "odd"])
+def test_read_with_a_line_of_ones_own(line, parity):
+    line.wires[0].set(register_wh=5000, power_w=0)
+    code, out, _ = tell("meter", "read", line.path, "--meter", "sdm630", "--baud", "38400",
+                        "--parity", parity, "--json")  # fmt: skip
+    assert code == 0 and json.loads(out)["energy_wh"] == 5000
 
 
 @pytest.mark.parametrize("line", [[{"model": "sdm630"}]], indirect=True)
@@ -196,3 +204,13 @@ def test_probe_of_a_dead_line_says_so():
         line.close()
     assert (code, out) == (1, "")
     assert "no meter answers" in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("line", [[{"model": "sdm120", "address": 17}]], indirect=True)
+def test_a_meter_that_does_not_tell_its_model_is_what_reads_like_it(line):
+    line.wires[0].set(register_wh=1000, power_w=2300)
+    code, out, _ = tell("meter", "probe", line.path, "--baud", "9600", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["address"] == 17 and "sdm120" in found["meters"]
+    assert found["serial"] == "1234567"

@@ -3,7 +3,9 @@
 import argparse
 import asyncio
 import json
+import os
 import sys
+import termios
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -173,21 +175,30 @@ def _check(args: argparse.Namespace) -> int:
 
 
 class _Port(serial.Serial):
-    """A serial port as the firmware's Modbus master wants it: nothing ever blocks."""
+    """A serial port as the firmware's Modbus master wants it: nothing ever blocks. A pty has no
+    parity, and is not asked for any."""
 
     def __init__(self, path: str, baud: int, parity: str, stop_bits: int = 1) -> None:
+        self._is_pty = os.path.realpath(path).startswith("/dev/pts/")
         try:
-            super().__init__(path, baud, parity=_PARITIES[parity], stopbits=stop_bits, timeout=0)
-        except (OSError, ValueError) as e:
+            super().__init__(path, baud, parity=self._parity_of(parity), stopbits=stop_bits,
+                             timeout=0)  # fmt: skip
+        except (OSError, ValueError, termios.error) as e:
             raise MeterError(f"{path}: {e}") from None
 
+    def _parity_of(self, parity: str) -> str:
+        return serial.PARITY_NONE if self._is_pty else _PARITIES[parity]
+
     def set_line(self, baud: int, parity: str) -> None:
-        self.baudrate = baud
-        self.parity = _PARITIES[parity]
+        try:
+            self.baudrate = baud
+            self.parity = self._parity_of(parity)
+        except (OSError, ValueError, termios.error) as e:
+            raise MeterError(f"{self.port}: {baud} baud, {parity} parity: {e}") from None
 
 
-def _master(port: _Port, meter_bits: int = 11, late_ms: int = 50) -> ModbusMaster:
-    return ModbusMaster(port, port.baudrate, meter_bits, late_ms)
+def _master(port: _Port, late_ms: int = 50) -> ModbusMaster:
+    return ModbusMaster(port, port.baudrate, 11, late_ms)
 
 
 def _read(args: argparse.Namespace) -> int:
@@ -289,13 +300,19 @@ async def _find(port: _Port, known: list[MeterFile], lines: list[tuple[int, str]
                 only: range | None) -> list[dict[str, Any]]:  # fmt: skip
     """Every meter at the first baud rate and parity at which any answers."""
     factories = sorted({meter.address for meter in known} | {1, 2})
-    rounds = [list(only)] if only else [factories, [a for a in range(1, 248) if a not in factories]]
-    for addresses in rounds:
-        for baud, parity in lines:
+    likely = [line for line in lines if line in _LIKELY] or lines
+    low = [a for a in range(1, 33) if a not in factories]
+    high = [a for a in range(33, 248) if a not in factories]
+    others = [line for line in lines if line not in likely]
+    rounds = [(list(only), lines)] if only else [
+        (factories, likely), (low, likely), (factories + low, others), (high, lines)
+    ]  # fmt: skip
+    for addresses, tried in rounds:
+        for baud, parity in tried:
             print(f"probe: {baud} baud, {parity} parity, {len(addresses)} addresses",
                   file=sys.stderr, flush=True)  # fmt: skip
             port.set_line(baud, parity)
-            master = _master(port)
+            master = _master(port, late_ms=10)  # a late answer names another address
             found = []
             for address in addresses:
                 if await _answers(master, address, known):
@@ -322,6 +339,16 @@ def _timeout_ms(master: ModbusMaster) -> int:
     return _PROBE_MS + 24 * 11000 // master.baudrate
 
 
+async def _says_so(master: ModbusMaster, address: int, meter: MeterFile) -> bool:
+    """Whether the register that tells the model has anything in it: some early ones' has not."""
+    assert meter.identity is not None
+    function, count, start, _ = meter.identity
+    try:
+        return any(await master.read_registers(address, function, start, count))
+    except ModbusExceptionReply:
+        return False
+
+
 async def _identify(master: ModbusMaster, baud: int, parity: str, address: int,
                     known: list[MeterFile]) -> dict[str, Any]:  # fmt: skip
     """{meters (names), baud, parity, address, serial}: what says so itself goes before what only
@@ -333,11 +360,14 @@ async def _identify(master: ModbusMaster, baud: int, parity: str, address: int,
         one = Meter(master, meter_table.compile_table(meter), address, "-", timeout_ms=1000)
         try:
             await one.identify()
-            number = await one.read_serial()
+            is_sure = meter.identity is not None and await _says_so(master, address, meter)
         except (MeterError, ModbusError):
             continue
-        (sure if meter.identity else maybe).append(meter.name)
-        serials[meter.name] = number if meter.serial else ""
+        (sure if is_sure else maybe).append(meter.name)
+        try:
+            serials[meter.name] = await one.read_serial() if meter.serial else ""
+        except (MeterError, ModbusError):
+            serials[meter.name] = ""
     names = sure or maybe
     serial_number = next((serials[name] for name in names if serials[name]), None)
     return {"meters": names, "baud": baud, "parity": parity, "address": address,

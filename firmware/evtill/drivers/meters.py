@@ -237,8 +237,11 @@ class Meter:
         """Raises MeterError when the meter is not the one that the table is of, or its words come
         in another order, as far as that can be told; ModbusError."""
         at = self._serial + 5
-        if self._table[at]:
-            got = await self._raw(at)
+        try:
+            got = await self._raw(at) if self._table[at] else b""
+        except ModbusExceptionReply:
+            got = b""  # some early ones have no such register
+        if got:
             options = self._table[at + 5 : at + 5 + len(got) * self._table[at + 4]]
             if got not in [options[i : i + len(got)] for i in range(0, len(options), len(got))]:
                 raise MeterError("not a %s: it says %r" % (self.model, got))
