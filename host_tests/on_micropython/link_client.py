@@ -29,10 +29,11 @@ class _Narrow:
 class Client:
     """A link with short time-outs that logs what happens: downs, ups, messages, pubacks."""
 
-    def __init__(self, port=None, worker=None, **more):
-        options = {"user": "c1", "password": "pw", "subscriptions": ("evtill/v1/c1/cmd",)}
-        options.update(more)
-        link = MqttLink(worker or Worker(), "c1", "127.0.0.1", port or PORT, **options)
+    def __init__(self, port=None, worker=None, user="c1", password="pw", keepalive=60, ssl=None,
+                 subscriptions=("evtill/v1/c1/cmd",), rx_bytes=2048, tx_bytes=4096,
+                 window=12):  # fmt: skip
+        link = MqttLink(worker or Worker(), "c1", "127.0.0.1", port or PORT, user, password,
+                        keepalive, ssl, subscriptions, rx_bytes, tx_bytes, window)  # fmt: skip
         link.connect_ms = link.dead_ms = link.puback_ms = 2000
         link.backoff_ms = (1, 1)
         link.on_down = self.on_down

@@ -2,7 +2,8 @@
 
 A parameter's name costs a board some 20 bytes of heap, as every distinct name does, and is of use
 only where a call names it (`f(timeout_ms=5)`). So parameters that no call in the tree names share
-short names: `_a`, `_b`, ... which shorten.py's private names take as well. Lines stay as they are.
+short names: `_a`, `_b`, ... which shorten.py's private names take as well; but not those of public
+functions that have a default: they are there to be named. Lines stay as they are.
 """
 
 import ast
@@ -46,6 +47,9 @@ def _short(function: _Function, keep: set[str], fresh: list[str]) -> dict[str, s
     """{parameter: short name} of one function. None is taken that its code, or code within it or
     around it, could mean something else by."""
     names = [one.arg for one in [*function.args.posonlyargs, *function.args.args]]
+    called = getattr(function, "name", "_")
+    if function.args.defaults and (called == "__init__" or not called.startswith("_")):
+        names = names[: -len(function.args.defaults)]
     bound = _bound_otherwise(function)
     old = [name for name in names if name not in keep and name != "self" and name not in bound]
     taken = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
