@@ -81,7 +81,8 @@ async def main():
 asyncio.run(main())
 """
 
-# `given`: table, answers, readings, in JSON. Says the bytes of heap that a reading takes.
+# `given`: table, answers, readings, in JSON. Says the bytes of heap that a reading takes, its Wh,
+# and for how many microseconds it holds up other tasks at 9600 baud.
 OURS = UART + """
 import asyncio, gc, json
 from evtill.drivers.meters import Meter
@@ -97,7 +98,26 @@ async def main():
     before = gc.mem_alloc()
     for i in range(10):
         reading = await meter.read()
-    print((gc.mem_alloc() - before) // 10, reading.energy_wh)
+    left = (gc.mem_alloc() - before) // 10
+    gc.enable()
+    meter = Meter(ModbusMaster(Line(answers, 10000000 // 9600), 9600, 10), bytes.fromhex(table))
+    await meter.read()
+    longest = [0]
+
+    async def others():
+        last = time.ticks_us()
+        while True:
+            await asyncio.sleep_ms(1)
+            now = time.ticks_us()
+            longest[0] = max(longest[0], time.ticks_diff(now, last) - 1000)
+            last = now
+
+    task = asyncio.create_task(others())
+    await asyncio.sleep_ms(20)
+    longest[0] = 0
+    reading = await meter.read()
+    task.cancel()
+    print(left, reading.energy_wh, longest[0])
 asyncio.run(main())
 """
 
@@ -105,7 +125,8 @@ PEER = UART + """
 import gc, json, struct, sys
 table, answers, n = json.loads(given)
 class machine: pass
-machine.UART = lambda *args, **options: Line(answers, 0)
+char_us = [0]
+machine.UART = lambda *args, **options: Line(answers, char_us[0])
 class Pin: pass
 machine.Pin = Pin
 sys.modules["machine"] = machine
@@ -125,7 +146,13 @@ gc.disable()
 before = gc.mem_alloc()
 for i in range(10):
     reading = read()
-print((gc.mem_alloc() - before) // 10, reading[0])
+left = (gc.mem_alloc() - before) // 10
+gc.enable()
+char_us[0] = 10000000 // 9600
+host = Serial(pins=(0, 0), baudrate=9600)
+start = time.ticks_us()
+reading = read()
+print(left, reading[0], time.ticks_diff(time.ticks_us(), start) if n else 0)
 """
 
 
@@ -136,8 +163,10 @@ def lines() -> list[str]:
     ours, theirs = _cost(OURS), _cost(PEER, (_fetch(),))
     peer = f"{_PEER['project']} {_PEER['version']}"
     found.append("one reading of an SDM630 (energy, power, 3 voltages, 3 currents):")
-    found.append(f"  evtill              {ours[0]:7.0f} us of this PC, {ours[1]:5} bytes of heap")
-    found.append(f"  {peer:19} {theirs[0]:6.0f} us of this PC, {theirs[1]:5} bytes of heap")
+    for who, (cpu_us, heap, held_us) in (("evtill", ours), (peer, theirs)):
+        cost = f"{cpu_us:5.0f} us of this PC's CPU, {heap:5} bytes of heap"
+        held = f"holds up other tasks for {held_us / 1000:5.1f} ms at 9600 baud"
+        found.append(f"  {who:24} {cost}; {held}")
     return found
 
 
@@ -175,8 +204,9 @@ def _bus_line(name: str) -> str:
     return f"  {name:8} {requests} requests  " + "   ".join(parts)
 
 
-def _cost(program: str, folders: tuple[Path, ...] = ()) -> tuple[float, int]:
-    """(microseconds of CPU, bytes of heap) for a reading; starting up is taken off."""
+def _cost(program: str, folders: tuple[Path, ...] = ()) -> tuple[float, int, int]:
+    """(microseconds of CPU, bytes of heap, microseconds for which no other task runs) of a
+    reading; starting up is taken off."""
     wire = MeterWire(model="sdm630")
     try:
         wire.set(register_wh=1045120, power_w=11000)
@@ -191,10 +221,10 @@ def _cost(program: str, folders: tuple[Path, ...] = ()) -> tuple[float, int]:
         said = on_board.run(f"given = {given!r}\n{program}", folders=folders)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    left, energy_wh = said.split()
-    if int(energy_wh) != 1045120:
+    left, energy_wh, held_us = map(int, said.split())
+    if energy_wh != 1045120:
         raise EvtillError(f"read {energy_wh} Wh, not 1045120")
-    return (spent[2] - spent[1]) / _READS * 1e6, int(left)
+    return (spent[2] - spent[1]) / _READS * 1e6, left, held_us
 
 
 def _fetch() -> Path:
