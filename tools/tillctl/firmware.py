@@ -26,8 +26,10 @@ _RECIPE = b"".join(
     Path(name).read_bytes()
     for name in (__file__, shorten.__code__.co_filename, parameters.__file__)
 )
-# Code that calls what is compiled here, and may name parameters.
-_CALLERS = ("firmware", "boards", "host_tests/on_micropython")
+# Code that calls what is compiled here, and may name parameters; tests keep some of it in strings.
+_CALLERS = ("firmware", "boards")
+_TESTS = ("host_tests", "tools/tillsim")
+_ON_BOARD = ("micropython", "on_board", "net.board")  # tests' code that runs there mentions one
 
 
 class BuildError(EvtillError):
@@ -66,8 +68,16 @@ def build(
 @functools.cache
 def _keywords() -> frozenset[str]:
     """The parameters that calls anywhere on the board name."""
-    files = [file for folder in _CALLERS for file in (ROOT / folder).rglob("*.py")]
-    return frozenset().union(*(parameters.keywords(file.read_text()) for file in files))
+    found = set()
+    for folder in _CALLERS:
+        for file in (ROOT / folder).rglob("*.py"):
+            found |= parameters.keywords(file.read_text())
+    for folder in _TESTS:
+        for file in (ROOT / folder).rglob("*.py"):
+            text = file.read_text()
+            if any(word in f"{file} {text}" for word in _ON_BOARD):
+                found |= parameters.keywords_in_text(text)
+    return frozenset(found)
 
 
 def _compile(target: Path, contents: dict[Path, bytes], optimise: int) -> None:

@@ -2,14 +2,15 @@
 
 A parameter's name costs a board some 20 bytes of heap, as every distinct name does, and is of use
 only where a call names it (`f(timeout_ms=5)`). So parameters that no call in the tree names share
-short names: `_a`, `_b`, ... which shorten.py's private names take as well; but not those of public
-functions that have a default: they are there to be named. Lines stay as they are.
+short names: `_a`, `_b`, ... which shorten.py's private names take as well. Lines stay as they are.
 """
 
 import ast
+import re
 from collections.abc import Iterator
 
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+_NAMED = re.compile(r"[(,]\s*([A-Za-z]\w*)=(?=[^=\s])")  # f(a=1
 _MOST = 12  # parameters of a function that get a short name
 _Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
@@ -20,6 +21,11 @@ def keywords(text: str) -> set[str]:
         node.arg for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.keyword) and node.arg
     }  # fmt: skip
+
+
+def keywords_in_text(text: str) -> set[str]:
+    """As keywords(), of code that may stand within strings, and some names more."""
+    return set(_NAMED.findall(text))
 
 
 def rename(text: str, keep: set[str], fresh: list[str]) -> str:
@@ -47,9 +53,6 @@ def _short(function: _Function, keep: set[str], fresh: list[str]) -> dict[str, s
     """{parameter: short name} of one function. None is taken that its code, or code within it or
     around it, could mean something else by."""
     names = [one.arg for one in [*function.args.posonlyargs, *function.args.args]]
-    called = getattr(function, "name", "_")
-    if function.args.defaults and (called == "__init__" or not called.startswith("_")):
-        names = names[: -len(function.args.defaults)]
     bound = _bound_otherwise(function)
     old = [name for name in names if name not in keep and name != "self" and name not in bound]
     taken = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
