@@ -17,7 +17,7 @@ SCENARIO = Path(__file__).parent / "demo" / "scenario.toml"
 
 # Everything that a running charger has imported, in the heap at which it then stands.
 _IMPORT = """
-import gc, sys
+import gc, micropython, sys
 sys.path[:] = [%(silicon)r, ".frozen"]
 import rom
 if %(rom)r:
@@ -25,11 +25,14 @@ if %(rom)r:
 sys.path[:] = [%(tree)r, "/rom", %(frozen)r, ".frozen"]
 import asyncio, umqtt.simple
 gc.collect()
+micropython.qstr_info()
 before = gc.mem_alloc()
 for name in %(modules)r:
     __import__(name)
 gc.collect()
-print(gc.mem_alloc() - before)
+after = gc.mem_alloc()
+micropython.qstr_info()
+print(after - before)
 """
 # Loaded only while a charger is provisioned or takes an artefact in, or by tools alone.
 _NOT_LOADED = (
@@ -59,7 +62,19 @@ def lines() -> list[str]:
     ]
 
 
+def names() -> int:
+    """How many names the firmware knows that the interpreter does not know already."""
+    tree = flash.tree("virtual")
+    rom = firmware.romfs(tree, firmware.BUILD / "mpy" / "bench.romfs", leave_out=flash.ON_ROOT)
+    before, after = map(int, re.findall(r"n_qstr=(\d+)", _run_import(tree, rom)))
+    return after - before
+
+
 def _imported(tree: Path, rom: Path | None) -> int:
+    return int(_run_import(tree, rom).split("\n")[-2])
+
+
+def _run_import(tree: Path, rom: Path | None) -> str:
     modules = [
         ".".join(p.relative_to(tree).with_suffix("").parts)
         for p in sorted((tree / "evtill").rglob("*.mpy"))
@@ -74,7 +89,7 @@ def _imported(tree: Path, rom: Path | None) -> int:
         [*runtime.micropython(32), "-X", "heapsize=400k", "-c", code],
         env=os.environ | {"MICROPYPATH": ".frozen"}, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    return int(done.stdout)
+    return done.stdout
 
 
 def _idle(scenario: Scenario) -> tuple[int, int]:
