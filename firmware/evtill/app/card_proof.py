@@ -5,9 +5,12 @@ it out of its flash can make cards. So it belongs where the board keeps secrets,
 consequence get a master of their own.
 """
 
+import gc
 import os
+import sys
 from binascii import unhexlify
 
+from evtill.app.compose import forget
 from evtill.core.errors import CardError, CardGone
 from evtill.core.tokens import TokenListError, anonymous, token_of
 
@@ -95,7 +98,13 @@ class CardProof:
         except StopIteration as end:
             return end.value
         finally:
+            # Some kB of heap, which the session that begins now needs more.
+            dialogue = prove = reply = None
+            for package, name in (("evtill.core", "ev2"), ("evtill.drivers", "pn532_cards")):
+                if package + "." + name in sys.modules:
+                    forget(name, package)
             await card.release()
+            gc.collect()
 
     def _remember(self, who, times, now_ms):
         if who not in self._failed and len(self._failed) >= _REMEMBERED:
