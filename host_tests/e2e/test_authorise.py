@@ -16,11 +16,11 @@ ANSWER = {"status": "ALLOWED", "ref": "A-77", "ceiling_minor": 2500, "currency":
 
 
 @contextlib.contextmanager
-def asked(tmp_path, answer, config="", trickle_s=0.0, minutes=2.0):
+def asked(tmp_path, answer, config="", trickle_s=0.0, minutes=2.0, **options):
     """(Play of a session with an unknown card, the payment API)"""
     head = HEAD + f'[config]\npayment_host = "{NAME}"\npayment_s = 3\n{config}\n'
     text = head + session(10, minutes).replace(CARD, UNKNOWN) + step(30 + minutes * 60, "end")
-    with charger(tmp_path, text) as playing:
+    with charger(tmp_path, text, **options) as playing:
         authority = playing.charger.authority
         issued = authority.issue(NAME)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -37,8 +37,9 @@ def asked(tmp_path, answer, config="", trickle_s=0.0, minutes=2.0):
         yield playing, server
 
 
-def test_allowed_with_a_ceiling(tmp_path):
-    with asked(tmp_path, ANSWER) as (playing, server):
+@pytest.mark.parametrize("bits", [32, 64])
+def test_allowed_with_a_ceiling(tmp_path, bits):
+    with asked(tmp_path, ANSWER, bits=bits) as (playing, server):
         result = outcome(playing, tmp_path / "out")
     check(result)
     record = result.records[0]

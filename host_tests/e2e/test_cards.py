@@ -13,10 +13,10 @@ def touch(at, card, key="right", uid=CARD, **more):
     return step(at, "tap", uid=uid, card=card, key=key, **more)
 
 
-@pytest.mark.parametrize("kind", ["ntag424", "desfire"])
-def test_a_card_that_proves_itself_charges_and_the_record_says_so(tmp_path, kind):
+@pytest.mark.parametrize(("kind", "bits"), [("ntag424", 32), ("desfire", 64)])
+def test_a_card_that_proves_itself_charges_and_the_record_says_so(tmp_path, kind, bits):
     text = HEAD + AES + touch(5, kind) + step(8, "plug", kw=11) + touch(300, kind)
-    result = run(tmp_path, text + step(330, "end"))
+    result = run(tmp_path, text + step(330, "end"), bits=bits)
     check(result)
     record = result.records[0]
     assert record["auth"]["assurance"] == "aes" and record["stop_reason"] == "Local"

@@ -17,9 +17,11 @@ def command(at, name, sign="well", **args):
     )
 
 
-def test_a_session_by_app_from_start_to_stop(tmp_path):
+@pytest.mark.parametrize("bits", [32, 64])
+def test_a_session_by_app_from_start_to_stop(tmp_path, bits):
     text = HEAD + command(5, "start", ref="app-1", method="app") + step(10, "plug", kw=11)
-    result = run(tmp_path, text + command(300, "stop", ref="app-1") + step(320, "end"))
+    text += command(300, "stop", ref="app-1") + step(320, "end")
+    result = run(tmp_path, text, bits=bits)
     check(result)
     (record,) = result.records
     assert record["stop_reason"] == "Remote" and record["auth_method"] == "COMMAND"

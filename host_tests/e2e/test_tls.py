@@ -10,8 +10,9 @@ from tillsim.pki import Authority
 TLS = HEAD + "tls = true\n"
 
 
-def test_a_whole_session_over_mutual_tls(tmp_path):
-    with charger(tmp_path, TLS + session(10, 3)) as playing:
+@pytest.mark.parametrize("bits", [32, 64])
+def test_a_whole_session_over_mutual_tls(tmp_path, bits):
+    with charger(tmp_path, TLS + session(10, 3), bits=bits) as playing:
         playing.run()
         log = (playing.charger.folder / "broker" / "mosquitto.log").read_text()
         result = outcome(playing, tmp_path / "out")
