@@ -29,6 +29,7 @@ _ON_EDGE_MS = 500  # a reading so late still counts as taken where the price cha
 _RETRY_MS = 5000  # between attempts at what flash or the meter refuses
 _CONTACT_MS = 100  # contacts have moved by then
 _REBOOT_MS = 3000
+_TICK_MS = 1000  # on the clock's whole seconds, whatever the work between them took
 _QUEUE = 16
 
 
@@ -125,8 +126,9 @@ class ChargePoint:
             self._reset()
         while True:
             self._beat("session")
+            left_ms = _TICK_MS - self._clock.now_ms() % _TICK_MS
             try:
-                await asyncio.wait_for_ms(self._wake.wait(), 1000)
+                await asyncio.wait_for_ms(self._wake.wait(), left_ms)
             except asyncio.TimeoutError:
                 pass
             self._wake.clear()
@@ -423,9 +425,13 @@ class ChargePoint:
     async def _ask(self, token, assurance, found):
         """The payment API says; while it is away, what it said last, or the configuration. None
         then for a card that is listed (`found` is what the list has): the list says."""
-        answer = await self.ask(
-            _hex(token), self._till.tariff.currency if self._till.tariff else None
-        )  # fmt: skip
+        waiting = asyncio.create_task(self._count_down(self._config["payment_s"]))
+        try:
+            answer = await self.ask(
+                _hex(token), self._till.tariff.currency if self._till.tariff else None
+            )
+        finally:
+            waiting.cancel()
         how = "WHITELIST" if answer is None else "AUTH_REQUEST"
         answer = self._remember(token, answer)
         if answer is None:
@@ -457,6 +463,12 @@ class ChargePoint:
             return answer  # flash fails: nothing is remembered
         finally:
             forget("auth_cache")
+
+    async def _count_down(self, seconds):
+        """What a driver has to wait at most."""
+        for left in range(seconds, 0, -1):
+            self._show(screens.checking(left))
+            await asyncio.sleep_ms(_TICK_MS)
 
     async def _ask_plug(self, _):
         self._plug_deadline_ms = self._clock.now_ms() + self._config["plug_timeout_s"] * 1000

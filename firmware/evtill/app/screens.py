@@ -28,8 +28,10 @@ def idle(tariff, prices):
     return ["Ready: tap your card"] + ([component(tariff, p) for p in prices] or ["free of charge"])
 
 
-def checking():
-    return ["One moment please", "checking your card"]
+def checking(seconds=0):
+    """seconds: until there will be an answer, where another has to be asked for it."""
+    lines = ["One moment please", "checking your card"]
+    return lines + ["%d s at most" % seconds] if seconds else lines
 
 
 def plug_in():
