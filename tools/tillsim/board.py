@@ -91,6 +91,7 @@ class VirtualBoard:
         self._told_writes = 0  # of them, by the present process
         self._cut: tuple[int, str] | None = None  # flash_writes at the power cut to come, how
         self._flash_state = "ok"
+        self.ports: list[tuple[int, int]] = []  # (as the firmware is told, on this machine)
         self.name_server = 0  # UDP port; 0: this machine's own resolver
         self._kernel = kernel
         self._heap = heap or HEAPS[bits]
@@ -120,6 +121,7 @@ class VirtualBoard:
             "image": str(self.image.resolve()), "partitions": PARTITIONS, "uart": fds,
             "control": board_control.fileno(), "mode": mode, "cause": cause,
             "unique_id": list(b"virtual"), "name_server": self.name_server,
+            "ports": self.ports,
         }  # fmt: skip
         rom = self._silicon
         start = _START % {"rom": str(rom), "size": rom.stat().st_size, "then": "board.main()"}

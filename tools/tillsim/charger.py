@@ -27,6 +27,7 @@ from tillsim.relay import TcpRelay
 from tillsim.tls_tap import TlsTap
 from tillsim.wires import PtyWire
 
+BROKER_PORT, NTP_PORT = 1883, 123  # as the board is told: they are others on this machine
 COIL_PIN, FEEDBACK_PIN, PLUG_PIN = 4, 5, 6  # boards/virtual/pins.csv
 CONTACTOR_MS = 20  # from coil to contacts
 CARD_HELD_MS = 700
@@ -236,6 +237,7 @@ class VirtualCharger:
 
         self.board = VirtualBoard(kernel, image, bits=bits, heap=heap, log=self.console.extend)
         self.board.name_server = self.name_server.port
+        self.board.ports = [(BROKER_PORT, self.relay.port), (NTP_PORT, self.time_server.port)]
         self.meter_line = PtyWire(kernel, _Metered(self.car, self.meter), self.meter.meter.baud,
                                   latency_ms=15)  # fmt: skip
         self.reader_line = PtyWire(kernel, self.reader, 115200, latency_ms=2)

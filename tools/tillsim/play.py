@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 import threading
@@ -16,7 +17,7 @@ from tillctl import firmware, flash, provision, trust
 from tillctl.port import Port
 from tillctl.tariff_compile import compile_tariff
 from tillsim.board import VirtualBoard
-from tillsim.charger import BROKER_NAME, VirtualCharger
+from tillsim.charger import BROKER_NAME, BROKER_PORT, NTP_PORT, VirtualCharger
 from tillsim.kernel import Kernel
 from tillsim.scenario import Scenario, ScenarioError, Step
 
@@ -94,9 +95,8 @@ class Play:
         the keys stay."""
         charger = self.charger
         settings = {
-            "broker_host": "127.0.0.1", "broker_port": charger.relay.port, "broker_tls": "off",
-            "mqtt_password": MQTT_PASSWORD,
-            "ntp_host": "127.0.0.1", "ntp_port": charger.time_server.port,
+            "broker_host": "127.0.0.1", "broker_port": BROKER_PORT, "broker_tls": "off",
+            "mqtt_password": MQTT_PASSWORD, "ntp_host": "127.0.0.1", "ntp_port": NTP_PORT,
         }  # fmt: skip
         files = dict(self.files)
         if charger.identity is not None:
@@ -105,6 +105,32 @@ class Play:
                               charger.identity.certificate, charger.identity.key)  # fmt: skip
             files = own | files
         settings |= self.scenario.config
+        kept = None
+        if not (flash_first or files or self.registration or isinstance(self.scenario.tokens, str)):
+            kept = self._kept_image(settings)
+        if kept and kept.exists():
+            self.registration = json.loads(kept.with_suffix(".json").read_text())
+            shutil.copyfile(kept, charger.board.image)
+        else:
+            self._provision(say, flash_first, settings, files)
+        if kept and not kept.exists():
+            making = kept.with_suffix(f".{os.getpid()}")  # tests run side by side
+            making.write_text(json.dumps(self.registration))
+            making.rename(kept.with_suffix(".json"))
+            shutil.copyfile(charger.board.image, making)
+            making.rename(kept)
+        charger.card_key = bytes.fromhex(str(settings.get("card_key", "00" * 16)))
+        charger.store.register(
+            CHARGER, self.registration["public_key"],
+            bytes.fromhex(self.registration["ack_key"]), CHARGER,
+            bytes.fromhex(self.registration["command_key"]),
+        )  # fmt: skip
+
+    def _provision(
+        self, say: Callable[[str], None], flash_first: bool, settings: dict[str, Any],
+        files: dict[str, bytes],
+    ) -> None:  # fmt: skip
+        charger = self.charger
         charger.board.power_on(mode="raw")
         port = Port(charger.board.console.path, say)
 
@@ -118,13 +144,17 @@ class Play:
             self.registration = while_pumping(charger.kernel, technician)
         except (ConfigError, MeterError) as e:
             raise ScenarioError(f"config: {e}") from None
-        charger.card_key = bytes.fromhex(str(settings.get("card_key", "00" * 16)))
         charger.board.kill()
-        charger.store.register(
-            CHARGER, self.registration["public_key"],
-            bytes.fromhex(self.registration["ack_key"]), CHARGER,
-            bytes.fromhex(self.registration["command_key"]),
-        )  # fmt: skip
+
+    def _kept_image(self, settings: dict[str, Any]) -> Path:
+        """Where a board that was provisioned just so is kept: by what is on it before, by what goes
+        onto it, and by the code that puts it there."""
+        digest = hashlib.sha256(self.charger.board.image.read_bytes())
+        given = [settings, self.scenario.tokens, repr(self.charger.meter.meter)]
+        digest.update(json.dumps(given, sort_keys=True).encode() + self.table)
+        for file in sorted(Path(provision.__file__).parent.glob("*.py")):
+            digest.update(file.read_bytes())
+        return IMAGES / f"charger-{digest.hexdigest()[:16]}.img"
 
     def run(self, until: Callable[[], bool] = lambda: False) -> None:
         """First boot at time 0, then every step. Raises BoardHung."""

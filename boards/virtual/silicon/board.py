@@ -133,6 +133,7 @@ def main():
     wiring = json.loads(os.getenv("WIRING"))
     wiring["open"] = open
     socket.name_server[0] = wiring["name_server"]
+    socket.ports.update(wiring["ports"])
     machine.wire_up(wiring)
     root = machine.Partition("vfs")
     repl = open(0, "r+b")

@@ -10,13 +10,14 @@ _TRIES_S = (1, 1, 2, 3)  # lwIP's dns.c: four tries, each waiting longer
 _EHOSTUNREACH = 113  # what lwIP's failure becomes, near enough
 _A = b"\x00\x01\x00\x01"  # type A, class IN (RFC 1035, 3.2.2 and 3.2.4)
 
+ports = {}  # of servers: the one that the firmware is told, the one on the PC
 name_server = [0]  # its UDP port on the PC; 0: the PC's own resolver
 
 
 def getaddrinfo(host, port, *kind):
     if name_server[0] and not host.replace(".", "").isdigit():
         host = _look_up(host)
-    return usocket.getaddrinfo(host, port, *kind)
+    return usocket.getaddrinfo(host, ports.get(port, port), *kind)
 
 
 def _look_up(host):
