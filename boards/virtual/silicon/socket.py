@@ -2,6 +2,7 @@
 getaddrinfo() blocks its thread until there is an answer, or none after the last try."""
 
 import os
+import select
 
 import usocket
 from usocket import *  # noqa: F403
@@ -28,10 +29,14 @@ def _look_up(host):
     sock = usocket.socket(usocket.AF_INET, usocket.SOCK_DGRAM)
     try:
         sock.connect(usocket.getaddrinfo("127.0.0.1", name_server[0])[0][-1])
+        # Not settimeout(): a collection in another thread interrupts recv(), which then waits anew.
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
         for seconds in _TRIES_S:
-            sock.settimeout(seconds)
             try:
                 sock.send(asked)
+                if not poll.poll(seconds * 1000):
+                    continue
                 answer = sock.recv(512)
             except OSError:
                 continue

@@ -1,6 +1,7 @@
 """SNTP client (RFC 4330): one question, one fully checked answer. Blocks: call it in the worker."""
 
 import os
+import select
 import socket
 import time
 
@@ -61,10 +62,13 @@ def query(host, port=123, timeout_s=3):
     try:
         info = socket.getaddrinfo(host, port, 0, socket.SOCK_DGRAM)[0]
         sock = socket.socket(info[0], socket.SOCK_DGRAM)
-        sock.settimeout(timeout_s)
         sock.connect(info[-1])  # only this peer's datagrams come in from now on
         sent = time.ticks_ms()
         sock.send(request(cookie))
+        poll = select.poll()  # not settimeout(): a signal (a PC's threads) has recv() wait anew
+        poll.register(sock, select.POLLIN)
+        if not poll.poll(timeout_s * 1000):
+            _refuse("no answer")
         reply = sock.recv(_PACKET)
         round_trip_ms = time.ticks_diff(time.ticks_ms(), sent)
     except (OSError, IndexError) as e:
