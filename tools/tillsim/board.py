@@ -108,6 +108,12 @@ class VirtualBoard:
     def powered(self) -> bool:
         return self._process is not None
 
+    @property
+    def pid(self) -> int:
+        """Of the process that is powered on now."""
+        assert self._process is not None
+        return self._process.pid
+
     def power_on(self, mode: str = "run", cause: int = _POWER_ON) -> None:
         """Starts the board; `mode` "raw" stays at the raw prompt, as a soft reset there does."""
         if self._process is not None:

@@ -59,6 +59,7 @@ class Kernel:
     on_watchdog: Callable[[int], None] = lambda ms: None
     on_writes: Callable[[int], None] = lambda n: None
     on_cut: Callable[[int], None] = lambda n: None
+    on_floor: Callable[[bool], None] = lambda has: None  # the board goes on, or waits again
     wall_ms: Callable[[], int] = lambda: 0
     owed: Callable[[], bool] = lambda: False
     forgive: Callable[[], None] = lambda: None
@@ -115,6 +116,7 @@ class Kernel:
         payload = self._control.recv(length, socket.MSG_WAITALL) if length else b""
         self._last_frame = time.monotonic()
         if op == ADVANCE:
+            self.on_floor(False)
             deadline = -1 if value < 0 else self.now_ms + value
             busy = arg & ~_ASLEEP
             if not busy:
@@ -146,6 +148,7 @@ class Kernel:
             wall_ms // 1000 - 0x80000000, wall_ms % 1000,
         )  # fmt: skip
         try:
+            self.on_floor(True)
             self._control.sendall(self._orders + frame)
             self._orders = b""
         except OSError:
