@@ -56,7 +56,8 @@ def test_another_status_is_no_answer(status):
 
 
 class Server:
-    """An HTTPS server that answers each request with `answer`, a byte each `trickle_s`."""
+    """An HTTPS server that answers each request with `answer`, a byte each `trickle_s`; None: it
+    never answers."""
 
     def __init__(self, context, answer, trickle_s=0.0):
         self.heard = []
@@ -85,6 +86,9 @@ class Server:
                 if not got:
                     break
             self.heard.append(said)
+            if self._answer is None:
+                self._stopped.wait()
+                return
             if not self._trickle_s:
                 tls.sendall(self._answer)
                 return
