@@ -16,10 +16,12 @@ ANSWER = {"status": "ALLOWED", "ref": "A-77", "ceiling_minor": 2500, "currency":
 
 
 @contextlib.contextmanager
-def asked(tmp_path, answer, config="", trickle_s=0.0, minutes=2.0, **options):
-    """(Play of a session with an unknown card, the payment API)"""
+def asked(tmp_path, answer, config="", trickle_s=0.0, minutes=2.0, steps="", **options):
+    """(Play of `steps`, or of a session with an unknown card; the payment API)"""
     head = HEAD + f'[config]\npayment_host = "{NAME}"\npayment_s = 3\n{config}\n'
-    text = head + session(10, minutes).replace(CARD, UNKNOWN) + step(30 + minutes * 60, "end")
+    text = head + (
+        steps or session(10, minutes).replace(CARD, UNKNOWN) + step(30 + minutes * 60, "end")
+    )
     with charger(tmp_path, text, **options) as playing:
         authority = playing.charger.authority
         issued = authority.issue(NAME)

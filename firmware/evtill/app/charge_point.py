@@ -78,6 +78,8 @@ class ChargePoint:
         self._retry_ms = 0  # when to try again what flash or the meter refused
         self._claim = None  # (auth as in the record, limits, auth_method) of who is authorised
         self._free = 0  # ... and whether it is to cost him nothing
+        self._offline = False  # ... and whether the backend could not be asked
+        self._short = None  # why a ceiling is too low, for the display
         self._ended = None  # (reason, monotonic ms) of a session without its final reading yet
         self._continues = config["meter_loss"] == "continue"
         self._loss_ms = config["meter_loss_s"] * 1000
@@ -379,6 +381,7 @@ class ChargePoint:
     # -- effects of core.session --------------------------------------------------------------
 
     async def _authorise(self, token):
+        self._offline = False
         assurance = self._tapped[1] if self._tapped[0] == token else "uid"
         self._show(screens.checking())
         try:
@@ -394,16 +397,46 @@ class ChargePoint:
         if why:
             self._report(why[0], _hex(token))
             return "refused", why[1]
-        _, flags, _, ceiling = found
-        auth = {"method": "prepaid" if flags & lists.PREPAID else "rfid", "token": _hex(token),
-                "assurance": assurance, "ref": None, "ceiling_minor": ceiling}  # fmt: skip
-        self._claim = (auth, (None, None), "WHITELIST")
+        return self._accept(token, assurance, found[1], None, found[3], "WHITELIST")
+
+    def _accept(self, token, assurance, flags, ref, ceiling, how):
+        """The outcome for a card that may charge, if what is owed offline leaves it anything."""
         self._free = flags & lists.FREE
+        self._short = None
+        if self._offline and not self._free:
+            try:
+                ceiling, self._short = self._exposure("bound", token, ceiling)
+            except (JournalError, OSError) as e:
+                self._report("start_refused", "%s %s" % (FAULTY, e))
+                return "refused", FAULTY
+            if self._short and ceiling <= 0:
+                self._report("start_refused", self._short)
+                return "refused", self._short
+        auth = {"method": "prepaid" if flags & lists.PREPAID else "rfid", "token": _hex(token),
+                "assurance": assurance, "ref": ref, "ceiling_minor": ceiling}  # fmt: skip
+        self._claim = (auth, (None, None), how)
         return "accepted", None
+
+    def _exposure(self, job, token, ceiling):
+        """exposure.bound(), or exposure.owe() for the session that is about to start."""
+        from evtill.app import exposure
+        from evtill.app.compose import forget
+
+        till = self._till
+        folder = self._tokens.folder
+        try:
+            if job == "bound":
+                return exposure.bound(self._config, folder, token, till.waits, ceiling)
+            if exposure.is_bounded(self._config):
+                exposure.owe(folder, token, till.next_seq(), ceiling, till.waits)
+        finally:
+            forget("exposure")
 
     async def _take_claim(self, claim):
         self._claim = claim[1:] + ("COMMAND",)
         self._free = 0
+        self._offline = False
+        self._short = None
 
     def _is_of_group(self, token):
         """Whether another token may charge and is of the group of the one whose session it is."""
@@ -433,23 +466,22 @@ class ChargePoint:
         finally:
             waiting.cancel()
         how = "WHITELIST" if answer is None else "AUTH_REQUEST"
+        self._offline = answer is None
+        policy = self._config["offline"]
+        if self._offline and policy == "refuse":
+            self._report("token_unknown", "%s: the backend is away" % _hex(token))
+            return "refused", "card cannot be checked now"
         answer = self._remember(token, answer)
         if answer is None:
             if found:
                 return None
-            floor_minor = self._config["offline_floor_minor"]
+            floor_minor = self._config["offline_floor_minor"] if policy == "floor" else 0
             answer = (floor_minor > 0, "card is not known", None, floor_minor)
-        token = _hex(token)
         allowed, text, ref, ceiling = answer
         if not allowed:
-            self._report("token_unknown", "%s: %s" % (token, text))
+            self._report("token_unknown", "%s: %s" % (_hex(token), text))
             return "refused", text
-        flags = found[1] if found else 0
-        auth = {"method": "prepaid" if flags & lists.PREPAID else "rfid", "token": token,
-                "assurance": assurance, "ref": ref, "ceiling_minor": ceiling}  # fmt: skip
-        self._claim = (auth, (None, None), how)
-        self._free = flags & lists.FREE
-        return "accepted", None
+        return self._accept(token, assurance, found[1] if found else 0, ref, ceiling, how)
 
     def _remember(self, token, answer):
         """auth_cache.settle() of the payment API's answer."""
@@ -488,7 +520,9 @@ class ChargePoint:
             auth, limits, how = self._claim
             ceiling = auth["ceiling_minor"]
             if ceiling is not None and ceiling < self._till.least_minor():
-                return self._start_refused("not enough credit")
+                return self._start_refused(self._short or "not enough credit")
+            if self._offline and not self._free:
+                self._exposure("owe", binascii.unhexlify(auth["token"]), ceiling)
             doubt = self._till.start(auth, serial, reading.energy_wh, limits, how)
             self._trust.begin(self._read_at_ms, reading.energy_wh, reading.power_w)
             self._flowed = None

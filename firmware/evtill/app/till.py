@@ -109,6 +109,14 @@ class Till:
         pricer.sample(pricer.start_ms, 0, True)
         return pricer.ahead(1, 1)
 
+    def next_seq(self):
+        """The seq that the next session's record is to have. Raises JournalError."""
+        return self._journal.chain()[0]
+
+    def waits(self, seq):
+        """Whether the backend has not confirmed that record yet. Raises JournalError."""
+        return self._journal.next_waiting(seq) == seq
+
     def start(self, auth, meter_serial, register_wh, limits=(None, None), how="WHITELIST"):
         """Makes the start durable. auth: {method, token, assurance, ref, ceiling_minor} as in the
         record. limits: at most so many Wh, so many ms. how: the record's auth_method. Raises
