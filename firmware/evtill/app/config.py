@@ -19,9 +19,9 @@ KEYS = {
     "payment_password": (("text", 0, 64), ""),
     "payment_s": (("int", 2, 20), 8),
     "auth_cache_s": (("int", 0, 2592000), 86400),  # for so long its answer counts while it is away
-    # While the payment API is away. refuse: no card that it is to be asked for. known: those that it
-    # allowed lately, or that are listed. floor: any other as well, up to offline_floor_minor. All
-    # of that up to so much a card, and together, whose records wait; 0: no such limit.
+    # While the payment API is away. refuse: no card that it is to be asked for. known: those that
+    # it allowed lately, or that are listed. floor: any other, up to offline_floor_minor. All that
+    # up to so much a card, and together, of which the records wait; 0: no such limit.
     "offline": (("one", ("refuse", "known", "floor")), "floor"),
     "offline_floor_minor": (("int", 0, 100000), 0),
     "offline_token_minor": (("int", 0, 1000000), 0),
