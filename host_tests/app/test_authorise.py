@@ -30,7 +30,8 @@ def authorise(tmp_path):
         point._till = SimpleNamespace(tariff=None, waits=waits)
         point._clock = SimpleNamespace(unix_ms=lambda: (NOW + later_s) * 1000)
         point._config = {"auth_cache_s": 60, "offline": "floor", "offline_floor_minor": floor_minor,
-                         "offline_token_minor": 0, "offline_charger_minor": 0} | config  # fmt: skip
+                         "offline_token_minor": 0, "offline_charger_minor": 0,
+                         "payment_s": 8} | config  # fmt: skip
         point._report = lambda name, detail: None
         point._show = lambda lines: None
         point._tapped = (TOKEN, "aes")
