@@ -17,6 +17,7 @@ _READER_UART = 2
 _COIL_PIN = 4
 _FEEDBACK_PIN = 5
 _PLUG_PIN = 6  # high while a plug is in the car (control pilot state B or C)
+_PULSE_PIN = 7  # a pulse meter's S0 output, which pulls it down
 _WATCHDOG_MS = 8000
 
 
@@ -42,6 +43,10 @@ def modbus(baud, parity, stop_bits):
     parity = None if parity == "N" else 0 if parity == "E" else 1
     uart = machine.UART(_METER_UART, baudrate=baud, parity=parity, stop=stop_bits, rxbuf=512)
     return ModbusMaster(uart, baud, 10 if parity is None and stop_bits == 1 else 11)
+
+
+def pulse_input():
+    return machine.Pin(_PULSE_PIN, machine.Pin.IN, machine.Pin.PULL_UP)
 
 
 def reader():

@@ -96,16 +96,18 @@ def test_power_follows_the_pulses_and_falls_without_them():
         powers = [(await meter.read()).power_w]
         await pulses(pin, [30] * 3, 297)  # 3 a second and a bit: 327 ms
         powers.append((await meter.read()).power_w)
-        await asyncio.sleep(36)
+        await asyncio.sleep(0.7)
         powers.append((await meter.read()).power_w)
-        await asyncio.sleep(600)
+        await asyncio.sleep(0.4)
+        powers.append((await meter.read()).power_w)
+        await pulses(pin, [30])
         powers.append((await meter.read()).power_w)
         return powers
 
-    nothing, full, falling, none = metered(go)
-    assert (nothing, none) == (0, 0)
+    nothing, full, falling, overdue, alone = metered(go)
+    assert (nothing, overdue, alone) == (0, 0, 0)
     assert full == 3600000 // 327
-    assert 95 <= falling <= 100
+    assert falling == 3600000 // 997
 
 
 def test_the_count_outlives_a_power_cut_and_is_never_over():

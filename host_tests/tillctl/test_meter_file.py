@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from evtill.core.errors import MeterError
+from evtill.drivers import pulse
 from tillctl import meter_file, meter_table
 
 GOOD = """\
@@ -110,6 +111,36 @@ def test_a_missing_file_and_a_bad_name(tmp_path):
 
 def characters(spans):
     return sum(20 + 2 * count for _, count in spans)
+
+
+PULSES = 'vendor = "V"\nmodel = "M"\nsources = ["a", "b"]\n\n[pulse]\nper_kwh = 800\n'
+
+
+def test_a_pulse_meters_file_becomes_its_boards_table(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(PULSES + "least_ms = 35\n")
+    table = meter_table.compile_table(meter_file.find_any(str(path)))
+    assert pulse.parse(table) == (800, 35, "mine", "V")
+    for i in range(len(table)):
+        with pytest.raises(MeterError):
+            pulse.parse(table[:i] + bytes([table[i] ^ 4]) + table[i + 1 :])
+        with pytest.raises(MeterError):
+            pulse.parse(table[:i])
+    with pytest.raises(MeterError, match="no registers to read"):
+        meter_file.find("s0")
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [("per_kwh = 0", "from 1 to 100000"), ("per_kwh = 1000\nleast_ms = 0", "from 1 to 1000"),
+     ("per_kwh = 1000\n[line]\nbaud = 9600", "has no registers"), ("", "per_kwh: missing"),
+     ("per_kwh = 1000\nbaud = 9600", "unknown")],
+)  # fmt: skip
+def test_a_pulse_meters_file_that_cannot_be(tmp_path, more, why):
+    path = tmp_path / "mine.toml"
+    path.write_text(PULSES.replace("per_kwh = 800", more))
+    with pytest.raises(MeterError, match=why):
+        meter_file.read_any(path)
 
 
 @pytest.mark.parametrize("meter", meter_file.catalogue(), ids=lambda meter: meter.name)

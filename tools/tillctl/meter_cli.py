@@ -17,7 +17,7 @@ from evtill.core.errors import MeterError, ModbusError, ModbusExceptionReply
 from evtill.drivers.meters import Meter
 from evtill.drivers.modbus import ModbusMaster
 from tillctl import meter_file, meter_table
-from tillctl.meter_file import ENERGY, FORMS, KINDS, LOW_FIRST, POWER, MeterFile, Value
+from tillctl.meter_file import ENERGY, FORMS, KINDS, LOW_FIRST, POWER, MeterFile, PulseFile, Value
 
 _PARITIES = {"none": serial.PARITY_NONE, "even": serial.PARITY_EVEN, "odd": serial.PARITY_ODD}
 _PROBE_MS = 150  # a meter answers within 100 ms or so, and its answer's first bytes are enough
@@ -89,17 +89,32 @@ def _addresses(text: str) -> range:
 
 
 def _list(_: argparse.Namespace) -> int:
-    for meter in meter_file.catalogue():
-        line = f"{meter.baud} 8{meter.parity[0].upper()}{meter.stop_bits}"
+    for meter in meter_file.everything():
+        if isinstance(meter, PulseFile):
+            how = f"{meter.per_kwh} pulses a kWh"
+        else:
+            line = f"{meter.baud} 8{meter.parity[0].upper()}{meter.stop_bits}"
+            how = f"{line}, address {meter.address}"
         doubt = "  (not all confirmed)" if meter.unconfirmed else ""
-        print(f"{meter.name:10} {meter.vendor} {meter.model}, {line}, "
-              f"address {meter.address}{doubt}")  # fmt: skip
+        print(f"{meter.name:10} {meter.vendor} {meter.model}, {how}{doubt}")
     return 0
 
 
 def _show(args: argparse.Namespace) -> int:
-    meter = meter_file.find(args.name)
+    meter = meter_file.find_any(args.name)
     print(f"{meter.name}: {meter.vendor} {meter.model}")
+    if isinstance(meter, PulseFile):
+        print(f"  pulses    {meter.per_kwh} a kWh, of {meter.least_ms} ms at least")
+    else:
+        _show_registers(meter)
+    for source in meter.sources:
+        print(f"  source    {source}")
+    if meter.unconfirmed:
+        print(f"  not confirmed: {' '.join(meter.unconfirmed.split())}")
+    return 0
+
+
+def _show_registers(meter: MeterFile) -> None:
     print(f"  line      {meter.baud} baud, {meter.parity} parity, {meter.stop_bits} stop bit(s), "
           f"address {meter.address}")  # fmt: skip
     for value in meter.values:
@@ -118,11 +133,6 @@ def _show(args: argparse.Namespace) -> int:
     print(f"  requests  function {meter.function}: "
           + ", ".join(f"{start:#06x} + {count}" for start, count in requests)
           + f"; {meter_table.chars(meter)} characters a sample")  # fmt: skip
-    for source in meter.sources:
-        print(f"  source    {source}")
-    if meter.unconfirmed:
-        print(f"  not confirmed: {' '.join(meter.unconfirmed.split())}")
-    return 0
 
 
 def _name(value: Value) -> str:
@@ -156,7 +166,10 @@ def _check(args: argparse.Namespace) -> int:
     for file in args.file:
         path = file if file.endswith(".toml") else f"{file}.toml"
         try:
-            meter = meter_file.find(path)
+            meter = meter_file.find_any(path)
+            if isinstance(meter, PulseFile):
+                print(f"{meter.name}: {meter.per_kwh} pulses a kWh")
+                continue
             requests = meter_table.plan(meter)
             Meter(None, meter_table.compile_table(meter))
         except MeterError as e:

@@ -46,6 +46,7 @@ KEYS: dict[str, tuple[set[str], set[str]]] = {
     "current": ({"registers", "unit"}, _VALUE),
     "serial": ({"register", "form"}, {"function", "count"}),
     "identity": ({"register", "values"}, {"function"}),
+    "pulse": ({"per_kwh"}, {"least_ms"}),
 }
 _MUST = ("line", "read", "energy", "power")
 
@@ -67,8 +68,8 @@ class Value:
 
 
 @dataclass(frozen=True)
-class MeterFile:
-    """A meter's file, whole and sound."""
+class Described:
+    """What every meter's file says, whole and sound."""
 
     name: str
     vendor: str
@@ -76,6 +77,27 @@ class MeterFile:
     aliases: tuple[str, ...]
     sources: tuple[str, ...]
     unconfirmed: str
+
+    @property
+    def names(self) -> set[str]:
+        """Everything that it may be called by."""
+        short = {self.name, *self.aliases}
+        vendors = {_plain(self.vendor), _plain(self.vendor.split()[0])}
+        return short | {v + n for n in short for v in vendors} | {_plain(self.model)}
+
+
+@dataclass(frozen=True)
+class PulseFile(Described):
+    """A meter that tells its energy by pulses; least_ms: a shorter one is none."""
+
+    per_kwh: int
+    least_ms: int
+
+
+@dataclass(frozen=True)
+class MeterFile(Described):
+    """A meter with registers, on a bus."""
+
     baud: int
     parity: str
     stop_bits: int
@@ -87,13 +109,6 @@ class MeterFile:
     modulus_wh: int
     serial: tuple[int, int, int, int] | None  # function, count, start, form
     identity: tuple[int, int, int, tuple[bytes, ...]] | None  # function, count, start, options
-
-    @property
-    def names(self) -> set[str]:
-        """Everything that it may be called by."""
-        short = {self.name, *self.aliases}
-        vendors = {_plain(self.vendor), _plain(self.vendor.split()[0])}
-        return short | {v + n for n in short for v in vendors} | {_plain(self.model)}
 
 
 def section_of(what: int) -> str:
@@ -138,10 +153,12 @@ class _Reader:
         for section, table in self.tables.items():
             if isinstance(table, dict) and section not in KEYS:
                 raise self.wrong(section, "", f"unknown; known: {', '.join(list(KEYS)[1:])}")
+            if isinstance(table, dict) and section != "pulse" and "pulse" in self.tables:
+                raise self.wrong(section, "", "a meter that is read by [pulse] has no registers")
         for section, (must, may) in KEYS.items():
             table = self.table(section)
             if table is None:
-                if section in _MUST:
+                if section in _MUST and "pulse" not in self.tables:
                     raise self.wrong("", f"[{section}]", "missing")
                 continue
             for key in table:
@@ -189,6 +206,18 @@ class _Reader:
 
 
 def read(path: Path) -> MeterFile:
+    """The file at `path` of a meter on a bus. Raises MeterError: one line that names line and key.
+    """
+    return _on_bus(read_any(path))
+
+
+def _on_bus(meter: MeterFile | PulseFile) -> MeterFile:
+    if isinstance(meter, PulseFile):
+        raise MeterError(f"{meter.name} is a pulse meter: it has no registers to read")
+    return meter
+
+
+def read_any(path: Path) -> MeterFile | PulseFile:
     """The meter's file at `path`. Raises MeterError: one line that names line and key."""
     r = _Reader(path)
     r.check_keys()
@@ -202,6 +231,17 @@ def read(path: Path) -> MeterFile:
         raise r.wrong("", "sources", "empty: name one, or say in `unconfirmed` that there is none")
     if len(sources) < 2 and not unconfirmed:
         raise r.wrong("", "sources", "one alone: say in `unconfirmed` what a second would confirm")
+    if r.table("pulse") is not None:
+        return PulseFile(
+            name=path.stem,
+            vendor=r.text_of("", "vendor"),
+            model=r.text_of("", "model"),
+            aliases=r.texts("", "aliases"),
+            sources=sources,
+            unconfirmed=unconfirmed.strip(),
+            per_kwh=r.whole("pulse", "per_kwh", 1, 100000),
+            least_ms=r.whole("pulse", "least_ms", 1, 1000, 20),
+        )
     max_registers = r.whole("read", "max_registers", 1, 125, 125)
     values = _values(r)
     for v in values:
@@ -308,15 +348,25 @@ def _function(r: _Reader, section: str) -> int:
 
 
 def catalogue(folder: Path = CATALOGUE) -> list[MeterFile]:
+    """Every meter of the catalogue that is on a bus, by name. Raises MeterError."""
+    return [meter for meter in everything(folder) if isinstance(meter, MeterFile)]
+
+
+def everything(folder: Path = CATALOGUE) -> list[MeterFile | PulseFile]:
     """Every meter of the catalogue, by name. Raises MeterError."""
-    return [read(path) for path in sorted(folder.glob("*.toml"))]
+    return [read_any(path) for path in sorted(folder.glob("*.toml"))]
 
 
 def find(name: str, folder: Path = CATALOGUE) -> MeterFile:
+    """As find_any; raises MeterError for a meter that is on no bus, too."""
+    return _on_bus(find_any(name, folder))
+
+
+def find_any(name: str, folder: Path = CATALOGUE) -> MeterFile | PulseFile:
     """The meter called `name`, or the one in the file of that path. Raises MeterError."""
     if name.endswith(".toml"):
-        return read(Path(name))
-    known = catalogue(folder)
+        return read_any(Path(name))
+    known = everything(folder)
     plain = _plain(name)
     for meter in known:
         if plain == meter.name:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from zlib import crc32
 
 from evtill.core.errors import MeterError
-from tillctl.meter_file import ENERGY, FLOAT32, FLOAT64, POWER, MeterFile, Value
+from tillctl.meter_file import ENERGY, FLOAT32, FLOAT64, POWER, MeterFile, PulseFile, Value
 
 # What a request costs beside its registers, in characters: its own 8 bytes, 5 around the reply's
 # registers, a silence of 3.5 characters before each (V1.02 2.5.1), and what meters take to answer:
@@ -100,8 +100,12 @@ def step_wh(meter: MeterFile) -> int:
     return energy.times // energy.through
 
 
-def compile_table(meter: MeterFile) -> bytes:
+def compile_table(meter: MeterFile | PulseFile) -> bytes:
     """The board's table. Raises MeterError."""
+    if isinstance(meter, PulseFile):
+        table = struct.pack("<3sIH", b"EP\x01", meter.per_kwh, meter.least_ms)
+        table += f"{meter.name}\n{meter.vendor}".encode()
+        return table + struct.pack("<I", crc32(table))
     requests = plan(meter)
     values = b""
     for i, ((first, _), group) in enumerate(requests):

@@ -86,11 +86,15 @@ def run(args: argparse.Namespace) -> int:
         cards = found.cards | cards
         for note in found.notes:
             print(f"provision: {note}")
-    meter = meter_file.find(args.meter) if args.meter else _meter_of(overrides)
-    if args.meter_baud:
-        meter = replace(meter, baud=args.meter_baud)
-    if args.meter_parity:
-        meter = replace(meter, parity=args.meter_parity)
+    meter = meter_file.find_any(args.meter) if args.meter else _meter_of(overrides)
+    if isinstance(meter, meter_file.PulseFile):
+        if args.meter_baud or args.meter_parity:
+            raise ConfigError(f"--meter-baud, --meter-parity: a {meter.name} is on no bus")
+    else:
+        if args.meter_baud:
+            meter = replace(meter, baud=args.meter_baud)
+        if args.meter_parity:
+            meter = replace(meter, parity=args.meter_parity)
     try:
         tariff = json.loads(args.tariff.read_text())
     except ValueError as e:
@@ -130,8 +134,9 @@ def _path(folder: Path, charger: str) -> Path:
     return folder / (charger.replace("*", "_") + ".json")
 
 
-def _meter_of(settings: dict) -> meter_file.MeterFile:
-    return meter_file.find(str(settings.get("meter_model", config_table.KEYS["meter_model"][1])))
+def _meter_of(settings: dict) -> meter_file.MeterFile | meter_file.PulseFile:
+    name = settings.get("meter_model", config_table.KEYS["meter_model"][1])
+    return meter_file.find_any(str(name))
 
 
 def registration_in(folder: Path, charger: str) -> dict:
@@ -175,7 +180,8 @@ def token_file(key: bytes, cards: Cards | bytes) -> bytes:
 def provision(port: Port, charger: str, overrides: dict, tariff: bytes, cards: Cards | bytes,
               known: dict | None = None, board: str = "virtual",
               may_format: bool = False, files: dict[str, bytes] | None = None,
-              meter: meter_file.MeterFile | None = None) -> dict:  # fmt: skip
+              meter: meter_file.MeterFile | meter_file.PulseFile | None = None,
+              ) -> dict:  # fmt: skip
     """Provisions the board and returns its registration: {charger, public_key (PEM), ack_key,
     command_key, token_key (hex), mqtt_password}. meter: None for the one of the catalogue that the
     configuration names. files: trust.files(); those not among them that the board has already
@@ -184,7 +190,7 @@ def provision(port: Port, charger: str, overrides: dict, tariff: bytes, cards: C
     shared = {key: known.get(key) or secrets.token_hex(n) for key, n in _SECRETS.items()}
     meter = meter or _meter_of(overrides)
     settings = {"charger_id": charger, **shared, **overrides, "meter_model": meter.name}
-    if meter.serial is None and not settings.get("meter_serial"):
+    if getattr(meter, "serial", None) is None and not settings.get("meter_serial"):
         raise ConfigError(f"meter_serial is missing: no register of a {meter.name} holds it")
     config = config_table.parse(json.dumps(settings))
     listed = token_file(bytes.fromhex(shared["token_key"]), cards)

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 from tillback import commands
 from tillback.ingest import Ingest
 from tillback.store import Store
+from tillctl import meter_file as meters
+from tillctl.meter_file import PulseFile
 from tillsim.board import VirtualBoard
 from tillsim.broker import Broker, Tls
 from tillsim.card_sim import AesCard, Phone
@@ -28,7 +30,8 @@ from tillsim.tls_tap import TlsTap
 from tillsim.wires import PtyWire
 
 BROKER_PORT, NTP_PORT = 1883, 123  # as the board is told: they are others on this machine
-COIL_PIN, FEEDBACK_PIN, PLUG_PIN = 4, 5, 6  # boards/virtual/pins.csv
+COIL_PIN, FEEDBACK_PIN, PLUG_PIN, PULSE_PIN = 4, 5, 6, 7  # boards/virtual/pins.csv
+PULSE_MS = 40  # IEC 62053-31, 4.1: 30 at least
 CONTACTOR_MS = 20  # from coil to contacts
 CARD_HELD_MS = 700
 BROKER_NAME = "broker.evtill.test"  # by the network's own name server
@@ -44,9 +47,10 @@ T = TypeVar("T")
 class Car:
     """What flows: power from mains through contactor and plug, and the register that counts it.
 
+    pulses_kwh: so many come at the pulse pin, where the meter has such an output; 0: none.
     Exact integers: energy in watt-milliseconds."""
 
-    def __init__(self, kernel: Kernel, meter: MeterWire) -> None:
+    def __init__(self, kernel: Kernel, meter: MeterWire, pulses_kwh: int = 0) -> None:
         self.plugged = False
         self.offered_w = 0
         self.contactor_closed = False
@@ -60,6 +64,11 @@ class Car:
         self._modulus_wh = meter.meter.modulus_wh or 1 << 62
         self._w_ms = 0
         self._since_ms = 0
+        self._pulse_w_ms = 1000 * _WH // pulses_kwh if pulses_kwh else 0
+        self._pulse_on = False
+        self._pulses = 0  # begun so far
+        self._plan = 0  # numbers what is planned: power that changes makes another plan
+        self._show_pins()
         self.settle()
 
     @property
@@ -94,8 +103,33 @@ class Car:
         elif was_closed and not self.contactor_closed:
             self.sessions[-1]["contactor_opened_at"] = seconds
             self.sessions[-1]["end_wh"] = self.register_wh
+        self._show_pins()
+        self._plan_pulse()
+
+    def _show_pins(self) -> None:
         pins = (self.contactor_closed << FEEDBACK_PIN) | (self.plugged << PLUG_PIN)
-        self._kernel.pins = pins
+        self._kernel.pins = pins | (not self._pulse_on) << PULSE_PIN
+
+    def _plan_pulse(self) -> None:
+        """The next pulse begins when its energy has flowed."""
+        self._plan += 1
+        if self._pulse_w_ms and self.power_w:
+            missing = (self._pulses + 1) * self._pulse_w_ms - self._w_ms
+            plan = self._plan
+            self._kernel.after(max(0, -(-missing // self.power_w)), lambda: self._pulse(plan))
+
+    def _pulse(self, plan: int) -> None:
+        if plan == self._plan:
+            self.settle()
+            self._pulses += 1
+            self._turn(True)
+            self._kernel.after(PULSE_MS, lambda: self._turn(False))
+            self._plan_pulse()
+
+    def _turn(self, on: bool) -> None:
+        self._pulse_on = on
+        self._show_pins()
+        self._kernel.heard(urgent=True)  # an interrupt ends every wait
 
 
 class _Metered:
@@ -213,9 +247,12 @@ class VirtualCharger:
         self.on_display: Callable[[dict[str, Any]], None] = lambda shown: None
         self.console = bytearray()
         self.kernel = kernel = Kernel(real_time=real_time)
-        self.meter = MeterWire(model=meter)
+        found = meters.find_any(meter)
+        pulses_kwh = found.per_kwh if isinstance(found, PulseFile) else 0
+        # What a pulse meter measures is read from one with registers, which is on no bus then.
+        self.meter = MeterWire(model="sdm630" if isinstance(found, PulseFile) else found)
         self.reader = ReaderWire()
-        self.car = Car(kernel, self.meter)
+        self.car = Car(kernel, self.meter, pulses_kwh)
         self._card = 0
         self.card_key = bytes(16)  # the operator's master key of cards that have the right one
 

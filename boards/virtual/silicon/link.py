@@ -28,6 +28,7 @@ repl_input = bytearray()  # what a technician typed and nobody has read yet
 program_running = [False]  # then Ctrl-C interrupts; at the prompt it is a byte like others
 
 on_order = [None]  # called with (op, arg, value) of a FLASH or CUT
+on_pins = [None]  # called with the input pins' levels when some interrupt, and time has passed
 writes = [0, 0]  # to the data partition since power-on; of them, told to the simulator
 
 _out = bytearray(16)
@@ -66,6 +67,8 @@ def advance(wait_ms, asleep=False):
         if _in[0] == TIME:
             break
         on_order[0](_in[0], _in[1], now_ms())
+    if on_pins[0]:
+        on_pins[0](_in[1])
     _hear_console()
 
 

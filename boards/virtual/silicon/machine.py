@@ -29,6 +29,8 @@ class Pin:
     IN = 0
     OUT = 1
     PULL_UP = 2
+    IRQ_FALLING = 2
+    IRQ_RISING = 1
 
     def __init__(self, number, mode=IN, pull=None, value=None):
         self._number = number
@@ -47,6 +49,19 @@ class Pin:
 
     def __call__(self, level=None):
         return self.value(level)
+
+    def irq(self, handler, trigger):
+        """One pin's interrupt, the last one asked for; handled wherever the board waits."""
+        before = [self.value()]
+
+        def look(levels):
+            level = levels >> self._number & 1
+            if level != before[0]:
+                before[0] = level
+                if trigger & (self.IRQ_RISING if level else self.IRQ_FALLING):
+                    handler(self)
+
+        link.on_pins[0] = look
 
 
 class UART(io.IOBase):

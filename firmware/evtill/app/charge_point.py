@@ -189,9 +189,10 @@ class ChargePoint:
     def _checkpoint(self):
         """Whether it is durable. A session goes on while flash takes none: the next one may be."""
         try:
+            self._meter.keep_now()  # first: a count may not be behind what is billed by it
             self._till.checkpoint()
             self._journal_failed = False
-        except JournalError as e:
+        except (JournalError, MeterError) as e:
             self._journal_fault(e)
         return not self._journal_failed
 
@@ -609,8 +610,9 @@ class ChargePoint:
         """Whether the ended session's record is durable; if not, to be tried again."""
         session = self._till.session
         try:
+            self._meter.keep_now()
             self._till.settle()
-        except JournalError as e:
+        except (JournalError, MeterError) as e:
             self._journal_fault(e)
             return False
         except SignatureError as e:  # a signer that failed: nothing of what it gave has left

@@ -120,17 +120,13 @@ class App:
     def _make_till(self):
         from evtill.app import identity, till
         from evtill.app.recovery import Recovery
-        from evtill.drivers.meters import Meter, line_of
 
         self.identity = identity.of(self.hw)
         self.till = till.Till(
             self.config, self.identity, self.clock, self.journal, self.outbox, self.boot
         )
         config = self.config
-        table = files.read(self.hw.DATA + "/meter.bin")
-        self.meter = Meter(
-            self.hw.modbus(*line_of(table)), table, config["meter_address"], config["meter_serial"]
-        )
+        self._make_meter(files.read(self.hw.DATA + "/meter.bin"))
         if self.meter.model != config["meter_model"]:
             raise ConfigError("the meter table is a %s's" % self.meter.model)
         config["meter_vendor"] = self.meter.vendor
@@ -143,6 +139,37 @@ class App:
             self.hw.DATA, self.till, self.meter, self.clock, self.events.report,
             "PowerLoss" if self.hw.reset_cause() == "power" else "Reboot",
         )  # fmt: skip
+
+    def _make_meter(self, table):
+        config = self.config
+        nameplate = config["meter_serial"]
+        if not table or table[:2] != b"EP":
+            from evtill.drivers.meters import Meter, line_of
+
+            bus = self.hw.modbus(*line_of(table))
+            self.meter = Meter(bus, table, config["meter_address"], nameplate)
+            return
+        from evtill.drivers import pulse
+
+        path = self.hw.DATA + "/pulses"
+        if not nameplate:
+            raise ConfigError("meter_serial is missing: a pulse meter does not tell it")
+
+        def load():
+            """The count, if it is of this meter."""
+            try:
+                count, _, whose = (files.read(path) or b"0 ").decode().partition(" ")
+                return int(count) if whose == nameplate else 0
+            except ValueError:
+                raise ConfigError("the count of pulses is damaged: remove " + path)
+
+        per_kwh, least_ms, model, vendor = pulse.parse(table)
+        self.meter = pulse.PulseMeter(
+            self.hw.pulse_input(), per_kwh, load,
+            lambda count: files.write(path, b"%d %s" % (count, nameplate.encode())),
+            config["meter_start_wh"], nameplate, least_ms=least_ms,
+        )  # fmt: skip
+        self.meter.model, self.meter.vendor = model, vendor
 
     def _make_tasks(self):
         from evtill.app.charge_point import ChargePoint

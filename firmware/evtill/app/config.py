@@ -36,6 +36,7 @@ KEYS = {
     "meter_model": (("id", 1, 16), "sdm630"),
     "meter_address": (("int", 0, 247), 0),  # 0: as the meter leaves the factory
     "meter_serial": (("text", 0, 32), ""),
+    "meter_start_wh": (("int", 0, 1000000000), 0),  # a pulse meter's dial when it was put in
     "meter_period_ms": (("int", 500, 10000), 1000),
     # A meter that is silent in a session. stop: after meter_loss_s the session ends, billed to the
     # last good reading. continue: it goes on, and its end waits up to meter_loss_s for the meter.

@@ -260,6 +260,9 @@ class Meter:
             return self._nameplate
         return serial_text(await self._raw(at), self._table[at + 4])
 
+    def keep_now(self):
+        """A register keeps itself; a count of pulses would have to be kept."""
+
     async def _turn(self):
         while self._busy:
             await sleep_ms(5)

@@ -5,12 +5,25 @@ pulse counts when it ends, and when it was long enough to be one; so neither bou
 spikes count, and nothing that the event loop does loses any.
 """
 
+from binascii import crc32
+
 from evtill.core.errors import MeterError
 from evtill.drivers.aio import ticks_diff, ticks_ms
 from evtill.drivers.meters import Reading
 
-_LEAST_MS = 20  # of the 30: an interrupt may come late
-_STANDS_MS = 600000  # so long without a pulse, nothing flows
+_OVERDUE = 4  # times as long without a pulse as between the last two: nothing flows
+_STANDS_MS = 600000  # ... and so long in any case
+
+
+def parse(table):
+    """(pulses a kWh, least ms of one, model, vendor) of a pulse meter's table: "EP", version,
+    pulses (4 bytes, low first), ms (2), model, "\n", vendor, CRC-32. Raises MeterError."""
+    if len(table) < 14 or table[:3] != b"EP\x01":
+        raise MeterError("no meter table: provision the charger")
+    if crc32(table[:-4]) & 0xFFFFFFFF != int.from_bytes(table[-4:], "little"):
+        raise MeterError("the meter table is damaged")
+    model, vendor = bytes(table[9:-4]).decode().split("\n")
+    return int.from_bytes(table[3:7], "little"), table[7] | table[8] << 8, model, vendor
 
 
 class PulseMeter:
@@ -19,6 +32,7 @@ class PulseMeter:
     pin: machine.Pin as input, 0 while the output conducts (it pulls down what a resistor pulls
     up). per_kwh: pulses. load() gives the count that save(count) kept last, or None; both may raise
     OSError. start_wh: the register on the meter's dial at count 0. nameplate: its serial number.
+    least_ms: a shorter pulse is none; 20 of the 30, since an interrupt may come late.
 
     The count is kept every `keep` pulses, and whenever `keep_now` is called: after a power cut it
     is short by what came since, never over. Raises MeterError where no count can be had."""
@@ -27,7 +41,9 @@ class PulseMeter:
     model = "s0"
     vendor = "S0"
 
-    def __init__(self, pin, per_kwh, load, save, start_wh=0, nameplate="", keep=100):
+    def __init__(
+        self, pin, per_kwh, load, save, start_wh=0, nameplate="", keep=100, least_ms=20
+    ):  # fmt: skip
         if not 1 <= per_kwh <= 100000:
             raise MeterError("%d pulses a kWh" % per_kwh)
         self.step_wh = -(-1000 // per_kwh)
@@ -37,6 +53,7 @@ class PulseMeter:
         self._start_wh = start_wh
         self._nameplate = nameplate
         self._keep = keep
+        self._least_ms = least_ms
         try:
             self.count = self._kept = load() or 0
         except OSError as e:
@@ -58,7 +75,7 @@ class PulseMeter:
                 self._began = now
         elif self._is_active:
             self._is_active = False
-            if ticks_diff(now, self._began) >= _LEAST_MS:
+            if ticks_diff(now, self._began) >= self._least_ms:
                 if self._counted:
                     self._between_ms = ticks_diff(now, self._ended)
                 self._ended = now
@@ -81,8 +98,12 @@ class PulseMeter:
 
     def _power_w(self, now):
         """From the time between the last two pulses, or since the last when that is longer."""
+        if not self._between_ms:
+            return 0
         since_ms = ticks_diff(now, self._ended)
-        if not self._between_ms or since_ms > _STANDS_MS:
+        if since_ms > min(_OVERDUE * self._between_ms, _STANDS_MS):
+            self._between_ms = 0  # forgotten: ticks wrap, an old pulse would look like a new one
+            self._counted = False
             return 0
         return 3600000000 // self._per_kwh // max(self._between_ms, since_ms, 1)
 
