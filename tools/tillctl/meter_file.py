@@ -37,7 +37,7 @@ UNITS: dict[str, dict[str, Fraction]] = {
 _VALUE = {"unit", "type", "words", "scale"}
 # section: (keys that must stand there, keys that may)
 KEYS: dict[str, tuple[set[str], set[str]]] = {
-    "": ({"vendor", "model", "sources"}, {"aliases", "unconfirmed"}),
+    "": ({"vendor", "model", "sources"}, {"aliases", "unconfirmed", "signs"}),
     "line": ({"baud", "parity", "address"}, {"stop_bits"}),
     "read": ({"function", "type"}, {"words", "max_registers", "max_gap"}),
     "energy": ({"register", "unit"}, _VALUE | {"exponent_register", "rollover_kwh"}),
@@ -109,6 +109,7 @@ class MeterFile(Described):
     modulus_wh: int
     serial: tuple[int, int, int, int] | None  # function, count, start, form
     identity: tuple[int, int, int, tuple[bytes, ...]] | None  # function, count, start, options
+    signs: bool  # what it has measured, as evtill/drivers/iskra.py reads it
 
 
 def section_of(what: int) -> str:
@@ -271,6 +272,7 @@ def read_any(path: Path) -> MeterFile | PulseFile:
         modulus_wh=int(modulus_wh),
         serial=_serial(r),
         identity=_identity(r),
+        signs=r.one_of("", "signs", {"": False, "ocmf": True}, ""),
     )
 
 

@@ -127,6 +127,6 @@ def compile_table(meter: MeterFile | PulseFile) -> bytes:
         table += struct.pack(">BBHB", function, count, start, len(options)) + b"".join(options)
     else:
         table += bytes(5)
-    table += f"{meter.name}\n{meter.vendor}".encode()
+    table += f"{meter.name}\n{meter.vendor}".encode() + b"\nocmf" * meter.signs
     return table + struct.pack("<I", crc32(table))
 

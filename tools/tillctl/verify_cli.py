@@ -32,6 +32,8 @@ def add_parser(commands: Any) -> None:
                         help="a file with a usage record (JWS) or one a line, a folder of such "
                         "(*.jws, *.jsonl), or tillback's database (sqlite:///FILE)")  # fmt: skip
     add_keys(parser)
+    parser.add_argument("--meter-key", type=Path, metavar="FILE",
+                        help="the public key of a meter that signs: PEM, JWK or hex")
     tariff = parser.add_mutually_exclusive_group()
     tariff.add_argument(
         "--tariff", action="append", type=Path, metavar="FILE", default=[],
@@ -79,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
     if args.tariff:
         tariff = TariffFiles([TariffFile(path, args.timezone) for path in args.tariff])
     copies = sources.read(args.against).records if args.against else []
-    records = [verify(one, ring, tariff) for one in found.records]
+    meter_key = PublicKey.read(args.meter_key) if args.meter_key else None
+    records = [verify(one, ring, tariff, meter_key) for one in found.records]
     is_chain = len(records) > 1 or found.rotations
     chains = follow(records, ring) if is_chain else {}
     rotations = [Check("rotation", FAIL, fault) for fault in ring.faults]

@@ -22,6 +22,7 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 
 from tillctl import meter_file as meters
 from tillctl.meter_file import MeterFile, Value
+from tillsim.meter_signer import FIRST, Signer
 
 # The first five are the scenarios'; the others are for tests of the driver.
 FAULTS = (
@@ -82,6 +83,7 @@ class MeterWire:
         self._voltage_mv = [230000, 230000, 230000]
         self._current_ma: list[int] | None = None
         self._serial = self._serial_registers(serial)
+        self.signer = Signer(self._signed) if self.meter.signs else None
         self._device = SimDevice(
             id=self.address,
             simdata=(
@@ -120,6 +122,9 @@ class MeterWire:
         """Another meter of the model in its place."""
         with self._lock:
             self._serial = self._serial_registers(serial)
+
+    def _signed(self) -> tuple[str, int]:
+        return self._serial.rstrip(b"\0").decode(), self.register_wh
 
     @property
     def register_wh(self) -> int:
@@ -221,11 +226,17 @@ class MeterWire:
         self._rx += data
         said = b""
         while len(self._rx) >= _REQUEST:
-            request = self._rx[:_REQUEST]
-            if request[1] not in (3, 4) or not _crc_is_right(request):
+            length = _REQUEST
+            if self.signer and self._rx[1] == 16:
+                length = 9 + self._rx[6]
+                if len(self._rx) < length:
+                    break
+            request = self._rx[:length]
+            known = (3, 4, 6, 16) if self.signer else (3, 4)
+            if request[1] not in known or not _crc_is_right(request):
                 self._rx = self._rx[1:]
                 continue
-            self._rx = self._rx[_REQUEST:]
+            self._rx = self._rx[length:]
             # A slave that is not asked is silent; pymodbus would answer for any address.
             if request[0] == self.address:
                 said += self.exchange(request)
@@ -255,6 +266,8 @@ class MeterWire:
         return reply
 
     def _ask_server(self, request: bytes) -> bytes:
+        if self.signer and request[1] != 4 and int.from_bytes(request[2:4], "big") >= FIRST:
+            return _with_crc(self.signer.answer(request))
         os.write(self._master, request)
         reply = b""
         length = 5

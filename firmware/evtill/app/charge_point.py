@@ -517,6 +517,10 @@ class ChargePoint:
             return self._start_refused(why)
         try:
             serial = await self._serial()
+            if self._meter.signs:
+                why = await self._seal(True)
+                if why:
+                    return self._start_refused("meter does not sign", why)
             reading = await self._patiently(self._read)
             auth, limits, how = self._claim
             ceiling = auth["ceiling_minor"]
@@ -529,6 +533,8 @@ class ChargePoint:
             self._flowed = None
             if self._free:
                 self._till.session.flag("free")  # durable with the checkpoint below
+            if self._meter.signs:
+                self._till.session.flag("meter_unsigned")  # until it has
         except (ModbusError, MeterError) as e:
             return self._start_refused(SILENT, str(e))
         except JournalFull:
@@ -552,6 +558,21 @@ class ChargePoint:
             self._report("contactor_fault", "does not close")
             self.post("fault", "TillFault")
         return "started", None
+
+    async def _seal(self, begins):
+        """app.meter_seal's begin() or end(), whose code a session needs twice."""
+        from evtill.app import meter_seal
+        from evtill.app.compose import forget
+
+        try:
+            if begins:
+                return await meter_seal.begin(
+                    self._meter, self._config["charger_id"], self._claim[0], self._clock.unix_ms()
+                )  # fmt: skip
+            return await meter_seal.end(self._meter)
+        finally:
+            forget("meter_seal")
+            forget("iskra", "evtill.drivers")
 
     async def _serial(self):
         await self._patiently(self._meter.identify)
@@ -599,7 +620,16 @@ class ChargePoint:
         if self._contactor.welded():
             session.flag("contactor_welded")
             self._report("contactor_welded", "")
+        signed = None
+        if self._meter.signs:
+            signed, why = await self._seal(False)
+            if signed:
+                session.flags.remove("meter_unsigned")
+            else:
+                self._report("meter_fault", "does not sign: " + why)
         self._till.stop(reason, ended_ms, register_wh)
+        if signed:
+            session.stop["meter_ocmf"] = signed
         cost = self._money(session.pricer.bill()["incl_minor"])
         energy_wh = register_wh - session.start["wh"]
         self._show(screens.finished(energy_wh, session.stop["duration"], cost, reason),

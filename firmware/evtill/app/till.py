@@ -289,6 +289,7 @@ class Till:
             "tariff": {"id": pricer.tariff.id, "sha256": start["tariff"]},
             "currency": pricer.tariff.currency, "stop_reason": stop["reason"],
             "flags": stop["flags"], "amends": None, "ocmf": signed,
+            "meter_ocmf": stop.get("meter_ocmf"),
         }  # fmt: skip
         payload = record.build(facts, bill)
         facts = signed = None  # the heap has better use for them now

@@ -70,14 +70,7 @@ def _pieces(facts):
     for key, name in (("MV", "vendor"), ("MM", "model"), ("MS", "serial"), ("MF", "firmware")):
         if meter.get(name):
             yield '"%s":%s,' % (key, quote(meter[name]))
-    assurance = auth["assurance"]
-    kind, user = _user(auth)
-    if user:
-        yield '"IS":true,"IL":"%s","IF":[%s],"IT":"%s","ID":%s,' % (
-            _LEVELS[assurance], _FLAGS.get(assurance, ""), kind, quote(user),
-        )  # fmt: skip
-    else:
-        yield '"IS":false,"IL":"NONE","IF":[],"IT":"NONE","ID":"",'
+    yield identification(auth)
     yield '"TT":%s,"CF":%s,"CT":"EVSEID","CI":%s,"RD":[' % (
         quote(facts["tariff_text"][:_TARIFF_TEXT_MAX]), quote(firmware[:_FIRMWARE_MAX]),
         quote(facts["charger"]),
@@ -86,6 +79,17 @@ def _pieces(facts):
     yield ","
     yield _reading(facts["tx"], end)
     yield "]}"
+
+
+def identification(auth):
+    """The fields that say how the driver identified, each followed by a comma."""
+    assurance = auth["assurance"]
+    kind, user = _user(auth)
+    if not user:
+        return '"IS":false,"IL":"NONE","IF":[],"IT":"NONE","ID":"",'
+    return '"IS":true,"IL":"%s","IF":[%s],"IT":"%s","ID":%s,' % (
+        _LEVELS[assurance], _FLAGS.get(assurance, ""), kind, quote(user),
+    )  # fmt: skip
 
 
 def _user(auth):

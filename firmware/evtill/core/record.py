@@ -19,7 +19,7 @@ FLAGS = (
     "end_reading_late edge_interpolated meter_gap meter_rollback meter_jump meter_rollover "
     "meter_reset meter_frozen meter_disagrees meter_replaced "
     "power_cut resumed closed_at_boot contactor_welded ceiling pagination_skipped amended "
-    "free"
+    "free meter_unsigned"
 )
 
 # Names on the `event` topic.
@@ -47,7 +47,8 @@ def build(facts, bill):
     facts: id, seq, prev (64 hex), charger, firmware, boot, start_unix_s, end_unix_s, clock_start,
     clock_end (OCMF letters), duration_ms, auth_method, auth {method, token, assurance, ref,
     ceiling_minor}, meter {model, serial, start_wh, end_wh}, tariff {id, sha256}, currency,
-    stop_reason, flags (of FLAGS), amends (a record's id or None), ocmf (bytes or str).
+    stop_reason, flags (of FLAGS), amends (a record's id or None), ocmf (bytes or str), and of a
+    meter that signs meter_ocmf (str, or None where there is none), which is kept unchanged.
     bill: pricing.Pricer.bill(); a line's "rest_nano" and "vat_ppb" stand in the record only when
     they stand in the bill. A clock that was never set gives seconds since boot and "U"."""
     auth = facts["auth"]
@@ -98,6 +99,10 @@ def build(facts, bill):
         )  # fmt: skip
     )
     out.append(ocmf.replace("\\", "\\\\").replace('"', '\\"'))
+    ocmf = facts.get("meter_ocmf")
+    if ocmf:
+        out.append('","meter_ocmf":"')
+        out.append(ocmf.replace("\\", "\\\\").replace('"', '\\"'))
     out.append('"}')
     return "".join(out).encode()
 

@@ -25,7 +25,11 @@ def parse(payload):
 
     Raises RecordError with the key at fault. Says nothing of signatures or sums."""
     found = _object(payload, _PAYLOAD_MAX)
-    _fields(found, "", _RECORD)
+    spec = _RECORD
+    if "meter_ocmf" in found:  # of meters that sign
+        spec = dict(_RECORD)
+        spec["meter_ocmf"] = (_is_text, 16, 2048)
+    _fields(found, "", spec)
     if found["id"] != "%s-%d" % (found["charger"], found["seq"]):
         raise RecordError("record: id is not charger-seq")
     if found["meter"]["end_wh"] < found["meter"]["start_wh"]:

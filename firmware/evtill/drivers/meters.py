@@ -16,8 +16,8 @@ from evtill.drivers.aio import sleep_ms, ticks_diff, ticks_ms
 # the values, in the order of their requests: what, request, byte in the reply, kind, byte of its
 # decimal exponent (255: none), times and through (3 bytes each, low first);
 # serial number and identity: function (0: none), count, start, and the form or how many options;
-# the options; model, "\n", vendor; CRC-32 (low first). Numbers stand here as such: names for them
-# would cost heap. tillctl's meter_file.py has the names.
+# the options; model, "\n", vendor, "\nocmf" if it signs; CRC-32 (low first).
+# Numbers stand here as such: names for them would cost heap. tillctl's meter_file.py has the names.
 _REQUESTS = 22  # where they begin
 _VALUE = 11  # bytes of one
 
@@ -163,7 +163,9 @@ class Meter:
         self._serial = self._first + _VALUE * table[4]
         at = self._serial + 10
         at += 2 * table[at - 4] * table[at - 1]
-        self.model, self.vendor = bytes(table[at:-4]).decode().split("\n")
+        names = bytes(table[at:-4]).decode().split("\n")
+        self.model, self.vendor = names[:2]
+        self.signs = len(names) > 2  # sessions, by drivers.iskra
         self._reading = Reading()
         for at in range(self._first, self._serial, _VALUE):
             what = table[at]
@@ -172,7 +174,7 @@ class Meter:
             elif what > 1:
                 (self._reading.voltage_mv if what < 5 else self._reading.current_ma).append(0)
         self._new = [0] * table[4]  # a sample's values until all are there
-        self._master = master
+        self.master = master
         self._nameplate = nameplate
         self._timeout_ms = timeout_ms
         self._busy = False
@@ -189,7 +191,7 @@ class Meter:
         table = self._table
         try:
             # Awaited only where there is something to do: each call of a coroutine is heap.
-            if self._doubt or self._master.strays != self._strays:
+            if self._doubt or self.master.strays != self._strays:
                 await self._resync()
             self._doubt = True
             at = self._first
@@ -197,7 +199,7 @@ class Meter:
                 if i == self._energy:
                     asked = ticks_ms()
                 r = _REQUESTS + 4 * i
-                await self._master.transact(
+                await self.master.transact(
                     self.address, table[r], table[r + 2] << 8 | table[r + 3], table[r + 1],
                     self._timeout_ms,
                 )  # fmt: skip
@@ -273,7 +275,7 @@ class Meter:
         await self._turn()
         try:
             await self._ask(at)
-            return bytes(memoryview(self._master.buf)[3 : 3 + 2 * self._table[at + 1]])
+            return bytes(memoryview(self.master.buf)[3 : 3 + 2 * self._table[at + 1]])
         finally:
             self._busy = False
 
@@ -282,7 +284,7 @@ class Meter:
 
         A slave answers its requests in turn: when it has answered this one, no late answer can be
         taken for a reading's."""
-        self._strays = self._master.strays
+        self._strays = self.master.strays
         at = self._serial if self._table[self._serial] else self._serial + 5
         if self._table[at]:
             try:
@@ -296,7 +298,7 @@ class Meter:
         table = self._table
         doubt = self._doubt
         self._doubt = True
-        await self._master.transact(
+        await self.master.transact(
             self.address, table[at], table[at + 2] << 8 | table[at + 3], table[at + 1],
             self._timeout_ms,
         )  # fmt: skip
@@ -305,7 +307,7 @@ class Meter:
     def _value(self, at):
         """The value at table[at], from the answer. Raises MeterError, naming it."""
         table = self._table
-        buf = self._master.buf
+        buf = self.master.buf
         what = table[at]
         try:
             exponent = table[at + 4]

@@ -38,6 +38,7 @@ class PulseMeter:
     is short by what came since, never over. Raises MeterError where no count can be had."""
 
     modulus_wh = 0
+    signs = False
     model = "s0"
     vendor = "S0"
 
