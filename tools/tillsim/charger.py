@@ -247,7 +247,7 @@ class VirtualCharger:
         self.on_display: Callable[[dict[str, Any]], None] = lambda shown: None
         self.console = bytearray()
         self.kernel = kernel = Kernel(real_time=real_time)
-        found = meters.find_any(meter)
+        self.meter_file = found = meters.find_any(meter)
         pulses_kwh = found.per_kwh if isinstance(found, PulseFile) else 0
         # What a pulse meter measures is read from one with registers, which is on no bus then.
         self.meter = MeterWire(model="sdm630" if isinstance(found, PulseFile) else found)

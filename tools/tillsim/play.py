@@ -150,7 +150,7 @@ class Play:
         """Where a board that was provisioned just so is kept: by what is on it before, by what goes
         onto it, and by the code that puts it there."""
         digest = hashlib.sha256(self.charger.board.image.read_bytes())
-        given = [settings, self.scenario.tokens, repr(self.charger.meter.meter)]
+        given = [settings, self.scenario.tokens, repr(self.charger.meter_file)]
         digest.update(json.dumps(given, sort_keys=True).encode() + self.table)
         for file in sorted(Path(provision.__file__).parent.glob("*.py")):
             digest.update(file.read_bytes())
