@@ -71,8 +71,9 @@ def test_another_meter_in_its_place_is_noticed_when_it_answers(tmp_path):
 @pytest.mark.parametrize("cut", [False, True])
 def test_a_register_that_rolls_over_costs_nothing(tmp_path, monkeypatch, cut):
     """The record ends above the modulus; the next session begins below it: that is no rollback."""
-    modulus_wh, find = 2_000_000, meter_file.find
-    monkeypatch.setattr(meter_file, "find", lambda name: replace(find(name), modulus_wh=modulus_wh))
+    modulus_wh, find = 2_000_000, meter_file.find_any
+    rolls = lambda name: replace(find(name), modulus_wh=modulus_wh)  # noqa: E731
+    monkeypatch.setattr(meter_file, "find_any", rolls)
     head = HEAD + "[config]\ncheckpoint_s = 20\n"
     head += step(1, "meter", shift_wh=modulus_wh - 1045120 - 300)
     odd = step(200, "kill") + step(205, "boot") if cut else ""

@@ -150,8 +150,8 @@ class Play:
         """Where a board that was provisioned just so is kept: by what is on it before, by what goes
         onto it, and by the code that puts it there."""
         digest = hashlib.sha256(self.charger.board.image.read_bytes())
-        given = [settings, self.scenario.tokens, repr(self.charger.meter_file)]
-        digest.update(json.dumps(given, sort_keys=True).encode() + self.table)
+        given = [sorted(settings.items()), self.scenario.tokens, self.charger.meter_file]
+        digest.update(repr(given).encode() + self.table)
         for file in sorted(Path(provision.__file__).parent.glob("*.py")):
             digest.update(file.read_bytes())
         return IMAGES / f"charger-{digest.hexdigest()[:16]}.img"
