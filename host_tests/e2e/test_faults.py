@@ -169,6 +169,19 @@ def test_unreadable_flash_at_boot(tmp_path):
     assert "Out of order" in result.shown()
 
 
+def test_a_session_found_at_boot_waits_for_a_flash_that_is_full(tmp_path):
+    """Out of order, no crash loop; settled without another boot when there is room again."""
+    text = HEAD + CONFIG + tap(10) + step(13, "plug", kw=11) + step(60, "kill")
+    text += step(61, "flash", state="full") + step(62, "boot") + step(200, "flash", state="ok")
+    text += step(210, "unplug") + session(300, 1)
+    with charger(tmp_path, text + step(500, "end")) as playing:
+        playing.run()
+        assert len(playing.charger.board.booted_at_ms) == 2
+        result = outcome(playing, tmp_path / "out")
+    check(result, sessions=2)
+    assert "Out of order" in result.shown() and "task_restarted" not in result.events
+
+
 def test_flash_that_can_be_read_again_after_boot_needs_nobody(tmp_path):
     text = HEAD + CONFIG + tap(10) + step(13, "plug", kw=11) + step(60, "kill")
     text += step(61, "flash", state="read_error") + step(62, "boot")

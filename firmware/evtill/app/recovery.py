@@ -36,6 +36,7 @@ class Recovery:
                 return False
             files.keep_tariff(self._folder, self._till.tables)
         except (EvtillError, OSError) as e:
+            self._till.session = None  # what is durable of it is read again
             self.why = str(e)
             if self.why != self._failed:
                 self._failed = self.why
