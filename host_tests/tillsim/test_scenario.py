@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tillsim.scenario import STEPS, ScenarioError, load
+from tillsim.scenario import EXPECT, STEPS, ScenarioError, load
 
 GOOD = 'start = "2026-03-02T07:14:00Z"\ntokens = ["04A2243B6C5E80"]\n'
 STEP = "[[step]]\nat = 5\n"
@@ -48,6 +48,12 @@ WRONG = {
     STEP + 'do = "proxy"\nacks = "lose"': 'step 1: acks: it must be "drop", "dup',
     STEP + 'do = "flash"': "step 1: state is missing for flash: it must be",
     STEP + 'do = "flash"\nstate = "hot"': 'state: it must be "ok", "full" or "read_error"',
+    "expect = 5": "expect: it must be a table",
+    "[expect]\nweather = 1": "expect: unknown key 'weather'; known: sessions, stop_reason,",
+    "[expect]\nsessions = -1": "expect: sessions: it must be a whole number from 0",
+    '[expect]\nstop_reason = "Tired"': "expect: stop_reason: it must be a stop reason",
+    '[expect]\nevents = ["boot", "party"]': "expect: events: it must be a list of events",
+    '[expect]\nshown = "Ready"': "expect: shown: it must be a list of texts",
     "= 5": "not TOML",
 }
 
@@ -95,6 +101,8 @@ def test_help_shows_every_step_and_key():
         assert f"\n  {do}" in said
         for key, (_, words) in keys.known().items():
             assert f"{key}: {words}" in said
+    for key, (_, words) in EXPECT.items():
+        assert f"\n  {key}: {words}" in said
 
 
 def parser_help():

@@ -10,9 +10,10 @@ from evtill.core.errors import EvtillError
 from tillctl.cli import Parser
 from tillsim import play
 from tillsim.board import VirtualBoard
+from tillsim.expect import Judge
 from tillsim.kernel import BoardHung, Kernel
 from tillsim.runtime import RuntimeMissing
-from tillsim.scenario import STEPS, Keys, ScenarioError, load
+from tillsim.scenario import EXPECT, STEPS, Keys, ScenarioError, load
 
 _RUN_HELP = """\
 A scenario is a TOML file; times are simulated seconds since first boot:
@@ -26,8 +27,11 @@ A scenario is a TOML file; times are simulated seconds since first boot:
   at = 5
   do = "tap"
   uid = "04A2243B6C5E80"
+  [expect]                         # optional; judged at the end, the exit code says whether all
+  sessions = 1                     # of it was met
+  shown = ["Ready", "Card accepted | Plug in"]
 
-Steps and their keys:
+Examples lie in tools/tillsim/scenarios. Steps and their keys:
 """
 
 _FAULTS_HELP = """
@@ -76,7 +80,12 @@ def _steps_help() -> str:
         rows = [(f"{key}: {words}" + _rule(keys, key)) for key, (_, words) in keys.known().items()]
         lines += [f"  {head:8} {row}" for head, row in zip([do] + [""] * len(rows), rows or [""],
                                                           strict=False)]  # fmt: skip
-    return "\n".join(line.rstrip() for line in lines) + "\n" + _FAULTS_HELP
+    return "\n".join(line.rstrip() for line in lines) + "\n" + _FAULTS_HELP + _expect_help()
+
+
+def _expect_help() -> str:
+    rows = [f"  {key}: {words}" for key, (_, words) in EXPECT.items()]
+    return "\nWhat [expect] may hold:\n" + "\n".join(rows) + "\n"
 
 
 def _rule(keys: Keys, key: str) -> str:
@@ -119,7 +128,10 @@ def run_scenario(args: argparse.Namespace) -> int:
             playing.run()
         finally:
             playing.write(args.out)
-    return 0
+        findings = Judge(playing).findings() if scenario.expect else []
+    for finding in findings:
+        print(finding)
+    return 0 if all(finding.met for finding in findings) else 1
 
 
 def run_demo(args: argparse.Namespace) -> int:

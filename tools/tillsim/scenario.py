@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from evtill.core import record
 from evtill.core.tokens import TokenListError
 from tillctl.token_list import Token, read_source
 from tillsim.board import FLASH_STATES, HOWS
@@ -49,6 +50,7 @@ class Scenario:
     config: dict[str, Any] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     tls: bool = False
+    expect: dict[str, Any] = field(default_factory=dict)  # keys of EXPECT
 
 
 def _number(value: Any, low: float, high: float) -> float | None:
@@ -173,7 +175,43 @@ STEPS: dict[str, Keys] = {
     ),
     "end": Keys(),
 }
-_TOP = ("start", "timezone", "tariff", "tokens", "config", "tls", "step")
+
+
+def _texts(value: Any) -> list[str] | None:
+    good = isinstance(value, list) and all(isinstance(text, str) for text in value)
+    return value if good else None
+
+
+def _names(known: str) -> Callable[[Any], list[str] | None]:
+    """A check for a list of the `known` names."""
+    return lambda value: value if _texts(value) and set(value) <= set(known.split()) else None
+
+
+def _reasons(value: Any) -> Any:
+    wanted = [value] if isinstance(value, str) else value
+    return value if _names(record.STOP_REASONS)(wanted) else None
+
+
+def _amounts(value: Any) -> list[int] | None:
+    good = isinstance(value, list) and all(type(amount) is int for amount in value)
+    return value if good else None
+
+
+_SCREENS = "a list of texts; a screen's lines are joined by ' | '"
+# What may be expected of a scenario; tillsim.expect judges it.
+EXPECT: dict[str, Check] = {
+    "sessions": _whole(0, 1000),
+    "stop_reason": (_reasons, "a stop reason, or a list of them: one for each record"),
+    "energy_wh": (_amounts, "a list of Wh, one for each record"),
+    "cost_minor": (_amounts, "a list of minor units incl. VAT, one for each record"),
+    "flags": (_names(record.FLAGS), "a list of flags that some record has"),
+    "events": (_names(record.EVENTS), "a list of events that are reported"),
+    "no_events": (_names(record.EVENTS), "a list of events that are not"),
+    "results": (_texts, "a list of how the results of all commands begin, such as \"accepted\""),
+    "shown": (_texts, f"{_SCREENS}, shown in this order"),
+    "not_shown": (_texts, f"{_SCREENS}, never shown"),
+}
+_TOP = ("start", "timezone", "tariff", "tokens", "config", "tls", "step", "expect")
 
 
 def load(path: Path) -> Scenario:
@@ -206,7 +244,20 @@ def load(path: Path) -> Scenario:
     if tls and any("acks" in step or "ack_delay_ms" in step for step in steps):
         raise ScenarioError("acks: nobody on the way can tell them apart with tls = true")
     return Scenario(start_ms, timezone, _tariff(path, given), tokens, config,
-                    [_step(i, step) for i, step in enumerate(steps, 1)], tls)  # fmt: skip
+                    [_step(i, step) for i, step in enumerate(steps, 1)], tls,
+                    _expect(given.get("expect", {})))  # fmt: skip
+
+
+def _expect(given: Any) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise ScenarioError("expect: it must be a table")
+    for key, value in given.items():
+        if key not in EXPECT:
+            raise ScenarioError(f"expect: unknown key {key!r}; known: {', '.join(EXPECT)}")
+        check, words = EXPECT[key]
+        if check(value) is None:
+            raise ScenarioError(f"expect: {key}: it must be {words}")
+    return given
 
 
 def _tokens(path: Path, given: Any) -> list[str] | dict[bytes, Token]:
