@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from evtill.app import exposure
-from evtill.app.charge_point import ChargePoint
+from evtill.app.access import Access
 from evtill.core.tokens import ASK, BLOCKED, FREE
 
 NOW = 1800000000
@@ -25,23 +25,29 @@ def authorise(tmp_path):
             asked.append(token)
             return answer
 
-        point = object.__new__(ChargePoint)
-        point._tokens = SimpleNamespace(folder=str(tmp_path), find=lambda token: found)
-        point._till = SimpleNamespace(tariff=None, waits=waits)
-        point._clock = SimpleNamespace(unix_ms=lambda: (NOW + later_s) * 1000)
-        point._config = {"auth_cache_s": 60, "offline": "floor", "offline_floor_minor": floor_minor,
-                         "offline_token_minor": 0, "offline_charger_minor": 0,
-                         "payment_s": 8} | config  # fmt: skip
-        point._report = lambda name, detail: None
-        point._show = lambda lines: None
-        point._tapped = (TOKEN, "aes")
-        point.ask = ask
-        event, why = asyncio.run(point._authorise(TOKEN))
+        async def wait(seconds):
+            """What a driver sees meanwhile."""
+
+        given = {"token_key": "33" * 32, "auth_cache_s": 60, "offline": "floor",
+                 "offline_floor_minor": floor_minor, "offline_token_minor": 0,
+                 "offline_charger_minor": 0, "payment_s": 8}  # fmt: skip
+        access = Access(
+            given | config,
+            SimpleNamespace(folder=str(tmp_path), find=lambda token: found),
+            SimpleNamespace(tariff=None, waits=waits),
+            SimpleNamespace(unix_ms=lambda: (NOW + later_s) * 1000),
+            SimpleNamespace(count_down=wait),
+            lambda name, detail: None,
+        )
+        access.ask = ask
+        access.tapped = (TOKEN, "aes")
+        event, why = asyncio.run(access.decide(TOKEN))
         if event == "refused":
             return event, why, len(asked)
-        auth, _, how = point._claim
+        claim = access.claim
+        auth = claim.auth
         assert (auth["token"], auth["assurance"]) == (TOKEN.hex(), "aes")
-        return event, (auth["ref"], auth["ceiling_minor"], how, bool(point._free)), len(asked)
+        return event, (auth["ref"], auth["ceiling_minor"], claim.how, claim.free), len(asked)
 
     return call
 

@@ -192,11 +192,11 @@ class App:
         )  # fmt: skip
         self.uplink = Uplink(self, hw.network_up)
         if self.config["payment_host"]:
-            point.ask = self.uplink.authorise
+            point.access.ask = self.uplink.authorise
         supervisor.add("session", point.run_session, 30000)
-        supervisor.add("reader", point.run_reader, 60000)
+        supervisor.add("reader", point.taps.run, 60000)
         supervisor.add("plug", point.run_plug, 10000)
-        supervisor.add("meter", point.run_meter, 30000)
+        supervisor.add("meter", point.metering.run, 30000)
         supervisor.add("uplink", self.uplink.run, 180000)
         supervisor.add("clock", self.uplink.run_clock, 7200000)
 
