@@ -91,8 +91,9 @@ def test_a_register_that_rolls_over_costs_nothing(tmp_path, monkeypatch, cut):
 
 
 def test_energy_through_an_open_contactor_puts_the_charger_out_of_order(tmp_path):
-    text = HEAD + session(5, 1, kw=7) + step(100, "plug", kw=7) + step(110, "weld", state="welded")
-    result = run(tmp_path, text + step(160, "weld", state="ok") + tap(170) + step(200, "end"))
+    text = HEAD + session(5, 1, kw=7) + step(100, "plug", kw=7) + step(110, "fault", what="weld")
+    text += step(160, "fault", what="weld", state="clear") + tap(170) + step(200, "end")
+    result = run(tmp_path, text)
     assert len(result.records) == 1 and "contactor_welded" in result.events
     assert "Out of order | please call us" in result.shown()
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tillsim.charger import START_REGISTER_WH
+from tillsim.car import START_REGISTER_WH
 from tillsim.expect import Judge
 from tillsim.scenario import EXPECT, Step
 

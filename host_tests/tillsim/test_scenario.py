@@ -48,6 +48,11 @@ WRONG = {
     STEP + 'do = "proxy"\nacks = "lose"': 'step 1: acks: it must be "drop", "dup',
     STEP + 'do = "flash"': "step 1: state is missing for flash: it must be",
     STEP + 'do = "flash"\nstate = "hot"': 'state: it must be "ok", "full" or "read_error"',
+    STEP + 'do = "pilot"\nstate = "C"': 'step 1: pilot: it needs plug = "socket" or "tethered"',
+    STEP + 'do = "kill"\nwarned_ms = 5': "step 1: warned_ms: it needs plug =",
+    '[config]\nplug = "tethered"\n' + STEP + 'do = "fault"\nwhat = "lock"':
+        "step 1: what = 'lock': it needs plug = \"socket\" in",
+    STEP + 'do = "plug"\nkw = 5\ncable_a = 20': 'cable_a: it needs plug = "socket" in [config]',
     "expect = 5": "expect: it must be a table",
     "[expect]\nweather = 1": "expect: unknown key 'weather'; known: sessions, stop_reason,",
     "[expect]\nsessions = -1": "expect: sessions: it must be a whole number from 0",
@@ -75,10 +80,13 @@ def test_every_step_can_be_given(tmp_path):
               "ack_delay_ms": "0", "half_open": "true", "acks": '"drop"',
               "clear": "true", "flash.state": '"full"', "name": '"stop"',
               "args": "{connector = 1}", "sign": '"well"', "serial": "7654321", "shift_wh": "-5",
-              "frozen": "true", "told": "0.5", "weld.state": '"welded"',
+              "frozen": "true", "told": "0.5",
               "card": '"desfire"', "key": '"wrong"', "hidden": "true", "held_ms": "500",
-              "reader.state": '"hang"'}  # fmt: skip
-    text = GOOD
+              "reader.state": '"hang"', "cable_a": "20", "pilot.state": '"D"', "bounce_ms": "90",
+              "noise_mv": "300", "which": '"emergency"', "button.state": '"released"',
+              "what": '"lock"', "fault.state": '"clear"', "celsius": "80.5",
+              "warned_ms": "80"}  # fmt: skip
+    text = GOOD + '[config]\nplug = "socket"\n'
     given = []
     for do, keys in STEPS.items():
         for key in keys.one_of or [None]:
@@ -90,7 +98,8 @@ def test_every_step_can_be_given(tmp_path):
     file.write_text(text)
     scenario = load(file)
     assert [step.do for step in scenario.steps] == given
-    assert {"at_write": 12, "how": "half"} in [step.args for step in scenario.steps]
+    cut = {"at_write": 12, "how": "half", "warned_ms": 80}
+    assert cut in [step.args for step in scenario.steps]
     assert scenario.start_ms == 1772435640000
     assert all(step.at_ms == 5000 for step in scenario.steps)
 

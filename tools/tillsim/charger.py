@@ -18,7 +18,9 @@ from tillctl import meter_file as meters
 from tillctl.meter_file import PulseFile
 from tillsim.board import VirtualBoard
 from tillsim.broker import Broker, Tls
+from tillsim.car import Car, Metered
 from tillsim.card_sim import AesCard, Phone
+from tillsim.circuit import Circuit
 from tillsim.kernel import Kernel
 from tillsim.meter_wire import MeterWire
 from tillsim.mqtt_tap import MqttTap
@@ -30,118 +32,15 @@ from tillsim.tls_tap import TlsTap
 from tillsim.wires import PtyWire
 
 BROKER_PORT, NTP_PORT = 1883, 123  # as the board is told: they are others on this machine
-COIL_PIN, FEEDBACK_PIN, PLUG_PIN, PULSE_PIN = 4, 5, 6, 7  # boards/virtual/pins.csv
-PULSE_MS = 40  # IEC 62053-31, 4.1: 30 at least
+COIL_PIN = 4  # boards/virtual/pins.csv
 CONTACTOR_MS = 20  # from coil to contacts
 CARD_HELD_MS = 700
 BROKER_NAME = "broker.evtill.test"  # by the network's own name server
 OTHER_CARD_KEY = b"another operator"
-START_REGISTER_WH = 1_045_120
 UNSET_CLOCK_MS = 946_684_800_000  # 2000-01-01, what an ESP32 shows before its clock is set
-_WH = 3_600_000  # watt-milliseconds
 _NTP_EPOCH_S = 2_208_988_800
 
 T = TypeVar("T")
-
-
-class Car:
-    """What flows: power from mains through contactor and plug, and the register that counts it.
-
-    pulses_kwh: so many come at the pulse pin, where the meter has such an output; 0: none.
-    Exact integers: energy in watt-milliseconds."""
-
-    def __init__(self, kernel: Kernel, meter: MeterWire, pulses_kwh: int = 0) -> None:
-        self.plugged = False
-        self.offered_w = 0
-        self.contactor_closed = False
-        self.welded = False  # it stays closed, whatever the coil says
-        self.shift_wh = 0  # what the register is off
-        self.frozen = False  # the register stands, whatever flows
-        self.told = 1.0  # of the power, the meter tells so much
-        self.sessions: list[dict[str, Any]] = []
-        self._kernel = kernel
-        self._meter = meter
-        self._modulus_wh = meter.meter.modulus_wh or 1 << 62
-        self._w_ms = 0
-        self._since_ms = 0
-        self._pulse_w_ms = 1000 * _WH // pulses_kwh if pulses_kwh else 0
-        self._pulse_on = False
-        self._pulses = 0  # begun so far
-        self._plan = 0  # numbers what is planned: power that changes makes another plan
-        self._show_pins()
-        self.settle()
-
-    @property
-    def power_w(self) -> int:
-        return self.offered_w if self.plugged and (self.contactor_closed or self.welded) else 0
-
-    def settle(self) -> None:
-        """Counts what has flowed until now, and shows it at the meter."""
-        self._w_ms += self.power_w * (self._kernel.now_ms - self._since_ms)
-        self._since_ms = self._kernel.now_ms
-        ma = round(self.power_w * 1000 / (3 * 230))
-        register_wh = START_REGISTER_WH + self.shift_wh + self._w_ms // _WH
-        self._meter.set(register_wh=None if self.frozen else register_wh % self._modulus_wh,
-                        power_w=self.power_w * self.told,
-                        voltage_mv=[230_000] * 3, current_ma=[ma] * 3)  # fmt: skip
-
-    @property
-    def register_wh(self) -> int:
-        return self._meter.register_wh
-
-    def change(self, **what: Any) -> None:
-        """plugged, offered_w or contactor_closed, from now on."""
-        self.settle()
-        was_closed = self.contactor_closed
-        for name, value in what.items():
-            setattr(self, name, value)
-        self.settle()
-        seconds = self._kernel.now_ms / 1000
-        if self.contactor_closed and not was_closed:
-            self.sessions.append({"contactor_closed_at": seconds, "contactor_opened_at": None,
-                                  "start_wh": self.register_wh, "end_wh": None})  # fmt: skip
-        elif was_closed and not self.contactor_closed:
-            self.sessions[-1]["contactor_opened_at"] = seconds
-            self.sessions[-1]["end_wh"] = self.register_wh
-        self._show_pins()
-        self._plan_pulse()
-
-    def _show_pins(self) -> None:
-        pins = (self.contactor_closed << FEEDBACK_PIN) | (self.plugged << PLUG_PIN)
-        self._kernel.pins = pins | (not self._pulse_on) << PULSE_PIN
-
-    def _plan_pulse(self) -> None:
-        """The next pulse begins when its energy has flowed."""
-        self._plan += 1
-        if self._pulse_w_ms and self.power_w:
-            missing = (self._pulses + 1) * self._pulse_w_ms - self._w_ms
-            plan = self._plan
-            self._kernel.after(max(0, -(-missing // self.power_w)), lambda: self._pulse(plan))
-
-    def _pulse(self, plan: int) -> None:
-        if plan == self._plan:
-            self.settle()
-            self._pulses += 1
-            self._turn(True)
-            self._kernel.after(PULSE_MS, lambda: self._turn(False))
-            self._plan_pulse()
-
-    def _turn(self, on: bool) -> None:
-        self._pulse_on = on
-        self._show_pins()
-        self._kernel.heard(urgent=True)  # an interrupt ends every wait
-
-
-class _Metered:
-    """The meter on its wire: counts what has flowed before it answers."""
-
-    def __init__(self, car: Car, meter: MeterWire) -> None:
-        self._car = car
-        self._meter = meter
-
-    def feed(self, data: bytes) -> bytes:
-        self._car.settle()
-        return self._meter.feed(data)
 
 
 class TimeServer:
@@ -238,7 +137,8 @@ class VirtualCharger:
 
     def __init__(self, charger: str, folder: Path, image: Path, *, start_ms: int | None,
                  mqtt_password: str, real_time: bool = False, bits: int = 64,
-                 heap: str = "", meter: str = "sdm630", tls: bool = False) -> None:  # fmt: skip
+                 heap: str = "", meter: str = "sdm630", tls: bool = False,
+                 plug: str = "contact") -> None:  # fmt: skip
         self.folder = folder
         self.charger = charger
         self._command: bytes | None = None  # the last one sent
@@ -252,7 +152,7 @@ class VirtualCharger:
         # What a pulse meter measures is read from one with registers, which is on no bus then.
         self.meter = MeterWire(model="sdm630" if isinstance(found, PulseFile) else found)
         self.reader = ReaderWire()
-        self.car = Car(kernel, self.meter, pulses_kwh)
+        self.car = Car(kernel, self.meter, pulses_kwh, plug)
         self._card = 0
         self.card_key = bytes(16)  # the operator's master key of cards that have the right one
 
@@ -275,7 +175,7 @@ class VirtualCharger:
         self.board = VirtualBoard(kernel, image, bits=bits, heap=heap, log=self.console.extend)
         self.board.name_server = self.name_server.port
         self.board.ports = [(BROKER_PORT, self.relay.port), (NTP_PORT, self.time_server.port)]
-        self.meter_line = PtyWire(kernel, _Metered(self.car, self.meter), self.meter.meter.baud,
+        self.meter_line = PtyWire(kernel, Metered(self.car, self.meter), self.meter.meter.baud,
                                   latency_ms=15)  # fmt: skip
         self.reader_line = PtyWire(kernel, self.reader, 115200, latency_ms=2)
         self.board.wires += [self.meter_line, self.reader_line]
@@ -301,6 +201,8 @@ class VirtualCharger:
     def _on_pin(self, pin: int, level: int) -> None:
         if pin == COIL_PIN and bool(level) != self.car.contactor_closed:
             self.kernel.after(CONTACTOR_MS, lambda: self._move_contactor(bool(level)))
+        elif self.car.circuit:
+            self.car.circuit.on_pin(pin, level)
 
     def _move_contactor(self, closed: bool) -> None:
         if not closed or self.board.powered:
@@ -310,6 +212,10 @@ class VirtualCharger:
         self.reader.power_cycle()
         if not on:  # the coil lets go
             self.car.change(contactor_closed=False)
+        if self.car.circuit:
+            if not on:
+                self.car.circuit.power_off()
+            self.car.circuit.show()
 
     def _on_display(self, lines: list[str]) -> None:
         shown = {"at": self.kernel.now_ms / 1000, "lines": lines}
@@ -359,22 +265,56 @@ class VirtualCharger:
         if card == self._card:
             self.reader.remove()
 
-    def _do_plug(self, kw: float) -> None:
-        self.car.change(plugged=True, offered_w=round(kw * 1000))
+    def _do_plug(self, kw: float, cable_a: int = 32) -> None:
+        self._drive(cable_a, plugged=True, offered_w=round(kw * 1000))
 
     def _do_unplug(self) -> None:
-        self.car.change(plugged=False, offered_w=0)
+        self._drive(None, plugged=False, offered_w=0)
 
     def _do_power(self, kw: float) -> None:
-        self.car.change(offered_w=round(kw * 1000))
+        self._drive(None, offered_w=round(kw * 1000))
 
-    def _do_kill(self, at_write: int | None = None, how: str = "nothing") -> None:
-        if at_write is None:
+    def _drive(self, cable_a: int | None, **car: Any) -> None:
+        self.car.change(**car)
+        if self.car.circuit:
+            self.car.circuit.car(self.car.plugged, self.car.offered_w > 0, cable_a)
+
+    @property
+    def _circuit(self) -> Circuit:
+        """Of steps that the scenario's check lets through only where there is one."""
+        assert self.car.circuit is not None
+        return self.car.circuit
+
+    def _do_pilot(self, state: str, bounce_ms: int = 0, noise_mv: int = 0) -> None:
+        self._circuit.force(state, bounce_ms, noise_mv)
+
+    def _do_button(self, which: str, state: str = "pressed") -> None:
+        self._circuit.button(which, state)
+
+    def _do_temperature(self, celsius: float) -> None:
+        self._circuit.temperature(celsius)
+
+    def _do_fault(self, what: str, state: str = "set") -> None:
+        if what == "weld":
+            self.car.change(welded=state == "set")
+        else:
+            self._circuit.fault(what, state == "set")
+
+    def _do_kill(
+        self, at_write: int | None = None, how: str = "nothing", warned_ms: int = 0
+    ) -> None:
+        if warned_ms:
+            self._circuit.power_fails(True)
+        if at_write is None and warned_ms:
+            self.kernel.after(warned_ms, self.board.kill)
+        elif at_write is None:
             self.board.kill()
         else:
             self.board.kill_at_write(at_write, how)
 
     def _do_boot(self) -> None:
+        if self.car.circuit:
+            self.car.circuit.power_fails(False)
         self.board.power_on()
 
     def _do_broker(self, state: str) -> None:
@@ -413,9 +353,6 @@ class VirtualCharger:
             self.meter.replace(serial)
         self.car.change(**car)
 
-    def _do_weld(self, state: str) -> None:
-        self.car.change(welded=state == "welded")
-
     def _do_clock(self, set: int | None = None, step: float | None = None) -> None:
         if set is not None:
             self.wall_base_ms = set - self.kernel.now_ms
@@ -451,7 +388,8 @@ class VirtualCharger:
     def truth(self) -> dict[str, Any]:
         """What the simulators alone know."""
         self.car.settle()
-        return {"sessions": self.car.sessions, "register_wh": self.car.register_wh}
+        known = {"sessions": self.car.sessions, "register_wh": self.car.register_wh}
+        return known | (self.car.circuit.truth() if self.car.circuit else {})
 
     def close(self) -> None:
         """Ends every process and thread; nothing is left behind."""

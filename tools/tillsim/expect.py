@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tillsim.charger import START_REGISTER_WH
+from tillsim.car import START_REGISTER_WH
 from tillsim.play import Play
 
 
@@ -30,16 +30,21 @@ class Judge:
         self._screens = [
             " | ".join(line.strip() for line in row["lines"]) for row in play.charger.display
         ]
+        truth = play.charger.truth()
+        self._unsafe: list[str] = truth.get("unsafe", [])
         moved = any("shift_wh" in step.args for step in play.scenario.steps)
-        self._flowed_wh = None if moved else play.charger.truth()["register_wh"] - START_REGISTER_WH
+        self._flowed_wh = None if moved else truth["register_wh"] - START_REGISTER_WH
 
     def findings(self) -> list[Finding]:
-        """A finding for each expectation; and always, that nobody is billed what never flowed."""
+        """A finding for each expectation; and always, that nobody is billed what never flowed,
+        and that nothing unsafe was done."""
         found = []
         billed_wh = sum(record["total_energy_wh"] for record in self._records)
         if self._flowed_wh is not None:
             found.append(Finding(billed_wh <= self._flowed_wh,
                                  f"billed {billed_wh} Wh of {self._flowed_wh} Wh that flowed"))
+        for what in self._unsafe:
+            found.append(Finding(False, what))
         for key, wanted in self._expect.items():
             found += _RULES[key](self, key, wanted)
         return found

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 ADVANCE, PIN, DISPLAY, WATCHDOG, TIME = 0x41, 0x50, 0x44, 0x57, 0x54
-WRITES, CUT, FLASH = 0x46, 0x43, 0x58  # see boards/virtual/silicon/link.py
+WRITES, CUT, FLASH, ANALOG = 0x46, 0x43, 0x58, 0x4E  # see boards/virtual/silicon/link.py
 _FRAME = struct.Struct("<BBHiii")
 _ASLEEP = 0x80
 # A real server (broker, backend) that owes an answer is waited for this long, then given up.
@@ -133,9 +133,9 @@ class Kernel:
         elif op == CUT:
             self.on_cut(value)
 
-    def order(self, op: int, arg: int = 0, value: int = 0) -> None:
+    def order(self, op: int, arg: int = 0, *values: int) -> None:
         """Tells the board something ahead of the time: it knows before it does anything more."""
-        self._orders += _FRAME.pack(op, arg, 0, value, 0, 0)
+        self._orders += _FRAME.pack(op, arg, 0, *(*values, 0, 0, 0)[:3])
 
     def _answer(self) -> None:
         """Ends the board's wait with the present time, pins and wall clock."""
@@ -144,7 +144,7 @@ class Kernel:
         self._heard = self._urgent = False
         wall_ms = self.wall_ms()
         frame = _FRAME.pack(
-            TIME, self.pins, 0, self.now_ms - self._booted_at_ms,
+            TIME, self.pins & 0xFF, self.pins >> 8, self.now_ms - self._booted_at_ms,
             wall_ms // 1000 - 0x80000000, wall_ms % 1000,
         )  # fmt: skip
         try:

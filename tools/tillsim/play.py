@@ -241,6 +241,7 @@ def playing(
         charger = VirtualCharger(CHARGER, folder, image, start_ms=scenario.start_ms,
                                  mqtt_password=MQTT_PASSWORD, tls=scenario.tls,
                                  meter=str(scenario.config.get("meter_model", "sdm630")),
+                                 plug=str(scenario.config.get("plug", "contact")),
                                  **options)  # fmt: skip
         try:
             play = Play(scenario, charger, table)

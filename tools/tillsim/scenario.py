@@ -13,6 +13,7 @@ from evtill.core import record
 from evtill.core.tokens import TokenListError
 from tillctl.token_list import Token, read_source
 from tillsim.board import FLASH_STATES, HOWS
+from tillsim.circuit import OHMS, VOLTS
 
 # Commands that no charger may obey.
 SPOILT = ("wrong_key", "wrong_nonce", "expired", "other_charger", "replayed")
@@ -113,6 +114,10 @@ class Keys:
         return self.must | self.one_of | self.may
 
 
+def _cable(value: Any) -> int | None:
+    return value if type(value) is int and value in OHMS else None
+
+
 def _arguments(value: Any) -> dict | None:
     return value if isinstance(value, dict) else None
 
@@ -134,11 +139,26 @@ STEPS: dict[str, Keys] = {
         needs={"key": "card", "hidden": "card"},
     ),
     "reader": Keys({"state": _one_of(*READER_STATES)}),
-    "plug": Keys({"kw": _KW}),
+    "plug": Keys({"kw": _KW}, may={"cable_a": (_cable, "13, 20, 32 or 63, or 0 for a short")}),
+    "pilot": Keys(
+        {"state": _one_of(*VOLTS)},
+        may={"bounce_ms": _whole(1, 10_000), "noise_mv": _whole(1, 5000)},
+    ),
+    "button": Keys(
+        {"which": _one_of("stop", "emergency")},
+        may={"state": _one_of("pressed", "released")},
+    ),
+    "fault": Keys({"what": _one_of("rcd", "weld", "lock")}, may={"state": _one_of("set", "clear")}),
+    "temperature": Keys({"celsius": (lambda v: _number(v, -50, 200), "from -50 to 200")}),
     "unplug": Keys(),
     "power": Keys({"kw": _KW}),
     "kill": Keys(
-        may={"at_write": _whole(1, 10**6), "how": _one_of(*HOWS)}, needs={"how": "at_write"}
+        may={
+            "at_write": _whole(1, 10**6),
+            "how": _one_of(*HOWS),
+            "warned_ms": _whole(1, 10_000),
+        },
+        needs={"how": "at_write"},
     ),
     "boot": Keys(),
     "broker": Keys({"state": _STATE}),
@@ -164,7 +184,6 @@ STEPS: dict[str, Keys] = {
             "told": (lambda value: _number(value, 0, 10), "a part of the power, from 0 to 10"),
         }
     ),
-    "weld": Keys({"state": _one_of("welded", "ok")}),
     "clock": Keys(one_of={"set": _TIME, "step": (_seconds, "a number of seconds")}),
     "command": Keys(
         {"name": (lambda v: v if isinstance(v, str) else None, "a command's name")},
@@ -243,9 +262,29 @@ def load(path: Path) -> Scenario:
         raise ScenarioError("tls: it must be true or false")
     if tls and any("acks" in step or "ack_delay_ms" in step for step in steps):
         raise ScenarioError("acks: nobody on the way can tell them apart with tls = true")
+    for number, step in enumerate(steps, 1):
+        _check_circuit(number, step, config.get("plug", "contact"))
     return Scenario(start_ms, timezone, _tariff(path, given), tokens, config,
                     [_step(i, step) for i, step in enumerate(steps, 1)], tls,
                     _expect(given.get("expect", {})))  # fmt: skip
+
+
+def _check_circuit(number: int, step: dict, plug: Any) -> None:
+    """Refuses what needs a circuit that the charger has not."""
+    do, key = step.get("do"), ""
+    needed: tuple[str, ...] = ("socket", "tethered")
+    if do == "kill":
+        key = "warned_ms" if "warned_ms" in step else ""
+    elif do == "fault" and step.get("what") in ("rcd", "lock"):
+        key = f"what = {step['what']!r}"
+        needed = ("socket",) if step["what"] == "lock" else needed
+    elif do == "plug" and "cable_a" in step:
+        key, needed = "cable_a", ("socket",)
+    elif do in ("pilot", "button", "temperature"):
+        key = str(do)
+    if key and plug not in needed:
+        words = " or ".join(f'"{one}"' for one in needed)
+        raise ScenarioError(f"step {number}: {key}: it needs plug = {words} in [config]")
 
 
 def _expect(given: Any) -> dict[str, Any]:

@@ -15,10 +15,12 @@ DISPLAY = 0x44  # followed by the lines, joined by "\n"
 WATCHDOG = 0x57  # value: ms until the next feed is due, 0 for never
 WRITES = 0x46  # value: writes to the data partition since power-on
 CUT = 0x43  # the write at which power is cut is done as far as it goes; value as in WRITES
-# Simulator to board; FLASH and CUT come ahead of a TIME.
-TIME = 0x54  # arg: input pins as bits; values: ms since boot, wall clock in s - 2^31, its ms
+# Simulator to board; FLASH, CUT and ANALOG come ahead of a TIME.
+TIME = 0x54  # arg and length: 24 input pins as bits; values: ms since boot, wall clock in s - 2^31,
+# its ms
 FLASH = 0x58  # arg: what the data partition does from now on, 0 for what it should
 # CUT: arg: how; value: power is cut in so many writes from now
+ANALOG = 0x4E  # arg: pin; values: uV of its upper and lower half wave, 1/1000 that is the upper one
 
 _FORMAT = "<BBHiii"
 
@@ -27,7 +29,7 @@ tx_totals = [0, 0]  # bytes written to each UART since boot
 repl_input = bytearray()  # what a technician typed and nobody has read yet
 program_running = [False]  # then Ctrl-C interrupts; at the prompt it is a byte like others
 
-on_order = [None]  # called with (op, arg, value) of a FLASH or CUT
+on_order = [None]  # called with (op, arg and three values) of what comes ahead
 on_pins = [None]  # called with the input pins' levels when some interrupt, and time has passed
 writes = [0, 0]  # to the data partition since power-on; of them, told to the simulator
 
@@ -66,9 +68,9 @@ def advance(wait_ms, asleep=False):
             raise SystemExit(0)  # the simulator hung up
         if _in[0] == TIME:
             break
-        on_order[0](_in[0], _in[1], now_ms())
+        on_order[0](_in[0], _in[1], *ustruct.unpack_from("<iii", _in, 4))
     if on_pins[0]:
-        on_pins[0](_in[1])
+        on_pins[0](inputs())
     _hear_console()
 
 
@@ -112,4 +114,4 @@ def wall_clock():
 
 
 def inputs():
-    return _in[1]
+    return _in[1] | _in[2] << 8 | _in[3] << 16

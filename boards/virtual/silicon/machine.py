@@ -64,6 +64,32 @@ class Pin:
         link.on_pins[0] = look
 
 
+_analog = {}  # pin: [uV of the upper half wave, of the lower one, 1/1000 that is the upper one]
+_phase = [0]
+
+
+class ADC:
+    """An analog input, whose voltage may be a 1 kHz square wave."""
+
+    def __init__(self, pin):
+        self._seen = _analog.setdefault(pin._number, [0, 0, 1000])
+
+    def read_uv(self):
+        _phase[0] = (_phase[0] + 61) % 1000  # a conversion takes 61 us, though time stands still
+        return self._seen[0 if _phase[0] < self._seen[2] else 1]
+
+
+class PWM:
+    """A square wave on a pin; the simulator is told its duty."""
+
+    def __init__(self, pin, freq=1000, duty_u16=0):
+        self._number = pin._number
+        self.duty_u16(duty_u16)
+
+    def duty_u16(self, duty):
+        link.send(link.PIN, self._number, duty)
+
+
 class UART(io.IOBase):
     """A pty that the simulator holds the other end of; reads never block."""
 
@@ -137,12 +163,14 @@ _state = [0, 0, 0]  # FLASH's arg; the count of writes at which power is cut, or
 _byte = bytearray(1)
 
 
-def _obey(op, arg, value):
+def _obey(op, arg, value, second, third):
     if op == link.FLASH:
         _state[0] = arg
     elif op == link.CUT:
         _state[1] = link.writes[0] + value
         _state[2] = arg
+    elif op == link.ANALOG:
+        _analog.setdefault(arg, [0, 0, 0])[:] = (value, second, third)
 
 
 link.on_order[0] = _obey
