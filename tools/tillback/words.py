@@ -24,6 +24,8 @@ FLAGS = {
     "pagination_skipped": "A number was skipped in the meter records; none was used twice.",
     "amended": "This record was amended by a later one.",
     "free": "Charging is free with this card: nothing of this is collected.",
+    "reservation_cancelled": "A reservation that was cancelled. Nobody charged.",
+    "reservation_expired": "A reservation for which nobody came in time. Nobody charged.",
     "meter_unsigned": "The meter's own signature is missing; the charger has signed its readings.",
 }
 

@@ -11,6 +11,7 @@ from evtill.app.taps import Taps
 from evtill.app.till import FAULTY, FULL, SILENT
 from evtill.core import session as states
 from evtill.core.errors import (
+    EvtillError,
     JournalError,
     JournalFull,
     MeterError,
@@ -45,8 +46,6 @@ class ChargePoint:
         self._report = report
         self._beat = beat
         self.state = states.INITIAL
-        if self._recovery.why:
-            self.state = states.step(states.INITIAL, "fault")[0]
         self.face = Face(config, parts["display"], till, clock)
         self.access = Access(config, tokens, till, clock, self.face, report)
         self.metering = Metering(config, self._meter, till, clock, report, beat, self)
@@ -58,6 +57,7 @@ class ChargePoint:
         self._plug_deadline_ms = None
         self._checkpoint_ms = 0
         self._journal_failed = False
+        self._booking_used = False  # ... by a session that is durable
         self._reboot_ms = None
         self._retry_ms = 0  # when to try again what flash or the meter refused
         self._ended = None  # (reason, monotonic ms) of a session without its final reading yet
@@ -71,6 +71,8 @@ class ChargePoint:
             "say_finished": self._say_finished, "say_fault": self._say_fault,
             "say_available": self._say_available, "say_unavailable": self._say_available,
         }  # fmt: skip
+        if self._recovery.why or not self._find_booking():
+            self.state = states.step(states.INITIAL, "fault")[0]
 
     # -- events in ----------------------------------------------------------------------------
 
@@ -83,14 +85,53 @@ class ChargePoint:
     def remote_start(self, auth, limits):
         """Starts a session that the backend has authorised: `auth` as in the record, limits as
         Till.start() takes them. Returns why not, None when it is on its way."""
-        why = self._recovery.why or self._till.why_not()
-        if why is None and self.state[0] != "available":
-            why = self.state[0]
+        why = self._why_busy()
+        if why is None and not self.access.is_booked_for(None, auth["ref"]):
+            why = "reserved"
         if why is None:
             # Whose card may stop it: nobody's has a ref for its token.
             token = unhexlify(auth["token"]) if auth["token"] else auth["ref"]
             self.post("remote", (token, auth, limits))
         return why
+
+    def _why_busy(self):
+        why = self._recovery.why or self._till.why_not()
+        return self.state[0] if why is None and self.state[0] != "available" else why
+
+    def reserve(self, booking):
+        """Reserves the charger, durably; `booking` as app.reservation keeps it. Returns why not, or
+        None. Raises OSError."""
+        why = self._why_busy()
+        before = self.access.booking
+        if why is None and before:
+            if before["ref"] != booking["ref"] or "ended_ms" in before:
+                return "reserved"
+            booking["from_ms"] = before["from_ms"]  # the same one, until another time
+        if why is None:
+            self.access.book(booking)
+            self._report("reserved", booking["ref"])
+            self._wake.set()
+        return why
+
+    def cancel(self, ref, unix_ms):
+        """Ends a reservation, durably; what it costs is billed at once. Returns why not, or None.
+        Raises OSError."""
+        booking = self.access.booking
+        if booking is None or booking["ref"] != ref or "ended_ms" in booking:
+            return "no reservation with this ref"
+        if self.state[0] in ("authorising", "authorised"):
+            return "the session is about to start"
+        booking = dict(booking)
+        booking["ended_ms"] = unix_ms
+        self.access.book(booking)
+        self._retry_ms = 0
+        self._wake.set()
+        return None
+
+    def status(self):
+        """The state as the backend sees it."""
+        name = self.state[0]
+        return "reserved" if name == "available" and self.access.booking else name
 
     def reboot_soon(self):
         """Once what is to be said of it had time to go out."""
@@ -121,6 +162,8 @@ class ChargePoint:
         owner = self.state[1]
         if event == "tap" and detail != owner and self.access.same_group(detail, owner):
             detail = owner  # whoever of a group may charge also stops for it
+        if event == "remote" and self.state[0] != "available":
+            self._report("start_refused", "command: " + self.state[0])  # since it was accepted
         while event:
             self.state, effects = states.step(self.state, event, detail)
             event = None
@@ -138,7 +181,9 @@ class ChargePoint:
             self._report("journal_filling", "%d %%" % pct)
         if self._reboot_ms is not None and now_ms >= self._reboot_ms and not self._till.session:
             self._reset()
-        if name == "authorised" and self._plug_deadline_ms is not None:
+        if name == "available" and self.access.booking:
+            await self._watch_booking(now_ms)
+        elif name == "authorised" and self._plug_deadline_ms is not None:
             if now_ms >= self._plug_deadline_ms:
                 self._plug_deadline_ms = None
                 await self._handle("expired", None)
@@ -156,6 +201,8 @@ class ChargePoint:
                 self._checkpoint_ms = now_ms
                 self._checkpoint()
         reading = self.metering.reading
+        booking = self.access.booking
+        self.face.booked_until_s = booking["expires_s"] if booking else None
         self.face.refresh(name, reading.power_w if reading else 0, self._why_not)
 
     def _why_not(self):
@@ -167,13 +214,54 @@ class ChargePoint:
             return SILENT if self._ended else FAULTY
         return self._recovery.why or "please call us"
 
+    async def _watch_booking(self, now_ms):
+        """A reservation that is over is billed and dropped."""
+        from evtill.app import reservation
+        from evtill.app.compose import forget
+
+        access = self.access
+        unix_ms = self._clock.unix_ms()
+        try:
+            if unix_ms is None or now_ms < self._retry_ms:
+                return
+            if self._booking_used:
+                self._retry_ms = now_ms + _RETRY_MS
+                return self._drop_used()
+            if not reservation.is_over(access.booking, unix_ms):
+                return
+            self._retry_ms = now_ms + _RETRY_MS
+            await reservation.close(
+                access.booking, access.tokens.folder, self._till, self.metering, unix_ms,
+                self._report,
+            )  # fmt: skip
+            access.booking = None
+            self._journal_failed = False
+        except (EvtillError, OSError) as e:
+            if self._till.session:  # its START is durable: a boot bills it, nobody else may start
+                self._till.session = None
+                self._recovery.why = FAULTY
+                self.post("fault", "TillFault")
+            self._journal_fault(e)
+        finally:
+            forget("reservation")
+
     async def _retry(self, name):
         """What flash or the meter refused before: a session's end, or one that was left behind."""
         if name == "finishing":
             if await self._finish():
                 await self._handle("closed", None)
-        elif self._recovery.why and await self._recovery.settle():
+        elif self._recovery.why and await self._recovery.settle() and self._find_booking():
             await self._handle("cleared", None)
+
+    def _find_booking(self):
+        """Whether what flash has of a reservation is known."""
+        try:
+            self.access.find_booking()
+        except OSError as e:
+            self._recovery.why = FAULTY
+            self._journal_fault(e)
+            return False
+        return True
 
     def _checkpoint(self):
         """Whether it is durable. A session goes on while flash takes none: the next one may be."""
@@ -181,6 +269,7 @@ class ChargePoint:
             self._meter.keep_now()  # first: a count may not be behind what is billed by it
             self._till.checkpoint()
             self._journal_failed = False
+            self._drop_used()
         except (JournalError, MeterError) as e:
             self._journal_fault(e)
         return not self._journal_failed
@@ -234,12 +323,13 @@ class ChargePoint:
                 if why:
                     return self._start_refused("meter does not sign", why)
             reading = await self.metering.patiently(self.metering.read)
+            reserved = self._reserved(claim)
             ceiling = claim.auth["ceiling_minor"]
-            if ceiling is not None and ceiling < self._till.least_minor():
+            if ceiling is not None and ceiling < self._till.least_minor(reserved):
                 return self._start_refused(claim.short or "not enough credit")
             self.access.owe(claim)
             doubt = self._till.start(
-                claim.auth, serial, reading.energy_wh, claim.limits, claim.how
+                claim.auth, serial, reading.energy_wh, claim.limits, claim.how, reserved
             )  # fmt: skip
             self.metering.begin(reading)
             if claim.free:
@@ -256,6 +346,25 @@ class ChargePoint:
             self._report(doubt, "register %d Wh of %s" % (reading.energy_wh, serial))
         return await self._let_flow()
 
+    def _reserved(self, claim):
+        """Of the reservation that is used up now, what Till.start() takes; or None."""
+        booking = self.access.booking
+        unix_ms = self._clock.unix_ms()
+        if booking is None or unix_ms is None:
+            return None
+        if claim.auth["ref"] is None:
+            claim.auth["ref"] = booking["ref"]
+        return [min(booking["from_ms"], unix_ms), unix_ms, 0, booking["ref"]]
+
+    def _drop_used(self):
+        """Forgets the reservation that a session has used up; while flash fails, later."""
+        if self._booking_used:
+            try:
+                self.access.book(None)
+                self._booking_used = False
+            except OSError as e:
+                self._journal_fault(e)
+
     async def _let_flow(self):
         """Closes the contactor of a session whose START is durable."""
         self._contactor.close()
@@ -265,6 +374,8 @@ class ChargePoint:
             self._recovery.why = FAULTY
             self.post("fault", "TillFault")
             return self._start_refused(FAULTY)
+        self._booking_used = self.access.booking is not None
+        self._drop_used()
         await asyncio.sleep_ms(_CONTACT_MS)
         self._checkpoint_ms = self._clock.now_ms()
         self.metering.hurry()

@@ -3,6 +3,7 @@
 import gc
 import json
 
+from evtill.app.till import FAULTY
 from evtill.core import session as states
 from evtill.core.commands import Gate
 from evtill.core.errors import CommandError, JournalError, TariffError
@@ -10,6 +11,7 @@ from evtill.core.errors import CommandError, JournalError, TariffError
 _METHODS = ("app", "card", "wallet", "prepaid", "terminal")
 _HEX = "0123456789abcdef"
 _MOST = (1 << 53) - 1
+_RESERVED_S = 86400  # longer than any driver is waited for
 
 
 class Commands:
@@ -39,6 +41,7 @@ class Commands:
     def _carry_out(self, name, args):
         job = {
             "start": self._start, "raise_ceiling": self._raise_ceiling, "stop": self._stop,
+            "reserve": self._reserve, "cancel": self._cancel,
             "set_time": self._set_time, "diagnostics": self._diagnostics, "reboot": self._reboot,
         }.get(name)  # fmt: skip
         if job is None:
@@ -102,6 +105,24 @@ class Commands:
             raise CommandError("no session with this ref")
         point.post("stop", "Remote")
 
+    def _reserve(self, args):
+        """args: ref, expires_s (Unix); may be: token (keyed hash in hex: whose card may use it, or
+        one of its group; a start with this ref may in any case), method (default app). Given again
+        with the same ref, it has another end."""
+        _check(args, {"ref": _is_ref, "expires_s": _is_amount},
+               {"token": _is_token, "method": lambda v: v in _METHODS})  # fmt: skip
+        now_ms = self._app.clock.unix_ms()
+        if not 0 < args["expires_s"] - now_ms // 1000 <= _RESERVED_S:
+            raise CommandError("expires_s is not within the next %d s" % _RESERVED_S)
+        booking = {"ref": args["ref"], "method": args.get("method", "app"), "from_ms": now_ms,
+                   "token": args.get("token"), "expires_s": args["expires_s"]}  # fmt: skip
+        _answer(self._app.charge_point.reserve, booking)
+
+    def _cancel(self, args):
+        """args: ref of the reservation."""
+        _check(args, {"ref": _is_ref}, {})
+        _answer(self._app.charge_point.cancel, args["ref"], self._app.clock.unix_ms())
+
     def _set_time(self, args):
         """args: unix_ms."""
         _check(args, {"unix_ms": _is_amount}, {})
@@ -125,6 +146,16 @@ class Commands:
         if self._app.till.session:
             raise CommandError("a session is running")
         self._app.charge_point.reboot_soon()
+
+
+def _answer(ask, *args):
+    """Raises CommandError with why `ask(*args)` says that it cannot be, or that flash fails."""
+    try:
+        why = ask(*args)
+    except OSError as e:
+        why = "%s: %s" % (FAULTY, e)
+    if why:
+        raise CommandError(why)
 
 
 def _check(args, must, may):

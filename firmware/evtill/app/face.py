@@ -4,6 +4,7 @@ import asyncio
 
 from evtill.app import screens
 from evtill.core.session import RUNNING
+from evtill.core.text import civil
 
 _IDLE_MS = 60000  # a tariff's prices may change with the hour
 
@@ -19,6 +20,7 @@ class Face:
         self._until_ms = 0  # a message stands
         self._idle_lines = None
         self._idle_until_ms = 0
+        self.booked_until_s = None  # Unix
 
     def message(self, lines, seconds=None):
         """Shows `lines` for so long (by default the configuration's message_s), whatever the state
@@ -62,10 +64,19 @@ class Face:
             lines = screens.plug_in()
         elif name in ("available", "finishing", "faulted", "unavailable"):
             said = why()
-            lines = screens.out_of_order(said) if said else self._idle(now_ms)
+            if said:
+                lines = screens.out_of_order(said)
+            elif self.booked_until_s is not None:
+                lines = screens.reserved(self._local(self.booked_until_s))
+            else:
+                lines = self._idle(now_ms)
         else:
             return
         self._display.show(lines)
+
+    def _local(self, unix_s):
+        """hh:mm of Unix seconds, in the tariff's time zone."""
+        return civil(unix_s + self._till.tariff.offset_s_at(unix_s))[11:16]
 
     def _idle(self, now_ms):
         if self._idle_lines is None or now_ms >= self._idle_until_ms:

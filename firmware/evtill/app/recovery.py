@@ -62,9 +62,20 @@ class Recovery:
                 if checkpoint is None or waited_ms < _PATIENCE_MS:
                     self.why = SILENT
                     return False
+        if "reserved" in start and (checkpoint or stop or (register_wh or 0) > start["wh"]):
+            self._forget_reservation()  # it is billed with what follows
         tariffs = files.read_tariffs(self._folder)
         bill = self._till.recover(found, tariffs, register_wh, self._reason, is_same)
         if bill:
             self._report("session_closed_at_boot", "seq %d: %d minor units" % (
                 start["seq"], bill["incl_minor"]))  # fmt: skip
         return True
+
+    def _forget_reservation(self):
+        from evtill.app import reservation
+        from evtill.app.compose import forget
+
+        try:
+            reservation.drop(self._folder)
+        finally:
+            forget("reservation")

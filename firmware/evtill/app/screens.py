@@ -62,6 +62,11 @@ def in_use():
     return ["In use", "Only the card that", "started can stop"]
 
 
+def reserved(until):
+    """until: hh:mm."""
+    return ["Reserved", "until " + until]
+
+
 def out_of_order(why):
     return ["Out of order"] + wrap(why, 3)
 

@@ -11,6 +11,7 @@ import json
 from evtill.core import journal as log
 from evtill.core import jws, ocmf, record
 from evtill.core import tariff as tariffs
+from evtill.core.bill import lines
 from evtill.core.crypto.hashes import sha256
 from evtill.core.errors import JournalError, TariffError
 from evtill.core.pricing import EDGE_INTERPOLATED, Pricer
@@ -102,12 +103,16 @@ class Till:
         self._filling = pct >= (_EMPTIER_PCT if was else _FILLING_PCT)
         return pct if self._filling and not was else None
 
-    def least_minor(self):
+    def least_minor(self, reserved=None):
         """What the least session would cost now, in minor units incl. VAT: FLAT, a step of all else
-        that has a price, min_price. Raises TariffError."""
-        pricer = Pricer(self.tariff, self._clock.unix_ms() or 0, 0)
+        that has a price, min_price, a reservation before it. Raises TariffError."""
+        pricer = _pricer(self.tariff, self._clock.unix_ms() or 0, 0, reserved)
         pricer.sample(pricer.start_ms, 0, True)
         return pricer.ahead(1, 1)
+
+    def has_fee(self, reserved):
+        """Whether a reservation that came to no session costs anything. Raises TariffError."""
+        return any(lines(_pricer(self.tariff, reserved[1], 0, reserved)))
 
     def next_seq(self):
         """The seq that the next session's record is to have. Raises JournalError."""
@@ -117,9 +122,13 @@ class Till:
         """Whether the backend has not confirmed that record yet. Raises JournalError."""
         return self._journal.next_waiting(seq) == seq
 
-    def start(self, auth, meter_serial, register_wh, limits=(None, None), how="WHITELIST"):
+    def start(
+        self, auth, meter_serial, register_wh, limits=(None, None), how="WHITELIST", reserved=None,
+        comes=True,
+    ):  # fmt: skip
         """Makes the start durable. auth: {method, token, assurance, ref, ceiling_minor} as in the
-        record. limits: at most so many Wh, so many ms. how: the record's auth_method. Raises
+        record. limits: at most so many Wh, so many ms. how: the record's auth_method. reserved: of
+        the reservation before it, reservation.span(); comes: whether somebody came for it. Raises
         JournalError, TariffError: then there is no session. Returns the name of the event that the
         meter's register is, or None."""
         now_ms = self._clock.now_ms()
@@ -137,11 +146,23 @@ class Till:
             "clock": self._clock.trust(), "boot": self._boot, "tariff": self.tariff.sha256,
             "flags": flags, "limits": limits, "how": how,
         }  # fmt: skip
-        pricer = Pricer(self.tariff, start["unix_ms"], register_wh)
-        pricer.sample(start["unix_ms"], register_wh, True)
+        if reserved:
+            start["reserved"] = reserved
+        pricer = _pricer(self.tariff, start["unix_ms"], register_wh, reserved)
+        if comes:
+            pricer.sample(start["unix_ms"], register_wh, True)
         self._journal.append(log.START, json.dumps(start).encode())
         self.session = Session(start, pricer)
         return event
+
+    def bill_reservation(self, auth, meter_serial, register_wh, reserved, flag):
+        """One that came to no session: a record without any energy. Raises JournalError,
+        TariffError: nothing of it is durable, or a boot makes the record."""
+        self.start(auth, meter_serial, register_wh, (None, None), "COMMAND", reserved, False)
+        s = self.session
+        s.flag(flag)
+        s.stop = self._stopped("Other", register_wh, s.start["mono"], s.start["unix_ms"])
+        return self.settle()
 
     def _doubt(self, serial, register_wh):
         """(event, flag) that the register is after what the last record ended with; or Nones.
@@ -250,11 +271,18 @@ class Till:
             end_unix_ms += late_ms - s.start["unix_ms"]
             s.flags = [flag for flag in s.flags if flag != "clock_unset"]
             s.flag("clock_set_late")
-        s.stop = {
+        s.stop = self._stopped(reason, register_wh, at_ms, end_unix_ms)
+        if late_ms is not None:
+            s.stop["clock"] = self._clock.trust()
+
+    def _stopped(self, reason, register_wh, at_ms, end_unix_ms):
+        """What the journal's STOP frame says."""
+        s = self.session
+        return {
             "reason": reason, "wh": register_wh, "flags": s.flags,
             "rolled": s.rolled_wh, "duration": at_ms - s.start["mono"], "end_ms": end_unix_ms,
             # The end is the start plus elapsed monotonic time: as trustworthy as the start.
-            "clock": s.start["clock"] if late_ms is None else self._clock.trust(),
+            "clock": s.start["clock"],
         }  # fmt: skip
 
     def settle(self):
@@ -357,7 +385,8 @@ class Till:
             session = Session(start, Pricer.resume(tariff, state))
             return self._settle(start, stop, session.pricer)
         if head is None:
-            session = Session(start, Pricer(tariff, start["unix_ms"], start["wh"]))
+            reserved = start.get("reserved")
+            session = Session(start, _pricer(tariff, start["unix_ms"], start["wh"], reserved))
             session.pricer.sample(start["unix_ms"], start["wh"], True)
         else:
             session = Session(start, Pricer.resume(tariff, state))
@@ -382,7 +411,6 @@ class Till:
         self.stop(reason, session.at_ms, register_wh)
         return self.settle()
 
-
     def _believed(self, register_wh):
         """The register with which a session that was left ends: the meter's now, or where that
         cannot be (an older flash image's session, say) the last durable one, flagged."""
@@ -396,6 +424,14 @@ class Till:
         else:
             return register_wh
         return s.register_wh
+
+
+def _pricer(tariff, unix_ms, register_wh, reserved):
+    """For a session that begins now, after a reservation or without one (None)."""
+    pricer = Pricer(tariff, unix_ms, register_wh)
+    if reserved:
+        pricer.reserve(reserved[0], reserved[1], bool(reserved[2]))
+    return pricer
 
 
 def words(tariff, pricer):

@@ -215,7 +215,7 @@ class Uplink:
         except JournalError:
             used_pct = None  # flash cannot be read: that the charger takes no cards says `state`
         status = {
-            "state": app.charge_point.state[0], "firmware": FIRMWARE, "boot": app.boot,
+            "state": app.charge_point.status(), "firmware": FIRMWARE, "boot": app.boot,
             "nonce": self._nonce, "journal_used_pct": used_pct,
             "records_waiting": app.outbox.waiting(), "clock": app.clock.trust(),
             "tariff_sha256": tariff.sha256 if tariff else None,

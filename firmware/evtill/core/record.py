@@ -19,7 +19,7 @@ FLAGS = (
     "end_reading_late edge_interpolated meter_gap meter_rollback meter_jump meter_rollover "
     "meter_reset meter_frozen meter_disagrees meter_replaced "
     "power_cut resumed closed_at_boot contactor_welded ceiling pagination_skipped amended "
-    "free meter_unsigned"
+    "free meter_unsigned reservation_cancelled reservation_expired"
 )
 
 # Names on the `event` topic.
@@ -34,7 +34,8 @@ EVENTS = (
     "record_set_aside events_dropped signature_fault key_made link_up link_down "
     "server_mistrusted payment_fault ack_invalid command_refused command_done tariff_invalid "
     "tariff_changed tokens_changed config_changed update_done update_failed rollback_suspected "
-    "card_refused card_locked card_anonymous card_unproven"
+    "card_refused card_locked card_anonymous card_unproven "
+    "reserved reservation_cancelled reservation_expired reservation_lost"
 )
 
 _VOLUMES = {"ENERGY": "volume_wh", "TIME": "volume_ms", "PARKING_TIME": "volume_ms",

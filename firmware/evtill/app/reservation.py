@@ -1,0 +1,88 @@
+"""Who has reserved the charger: one at a time, durable, and used up before it is billed.
+
+File reservation.json: {"ref", "method", "token" (16 hex of a card's keyed hash, or null),
+"from_ms", "expires_s" (both Unix), and once it was cancelled "ended_ms"}. It goes only when the
+session that uses it, or what bills it alone, is durable: a power cut in between leaves both, and
+Recovery, which sees the reservation in that session's START, drops it then. Loaded when there is
+one and given back: it keeps nothing in the heap.
+"""
+
+import json
+import os
+
+from evtill.app import files
+from evtill.core.errors import TariffError
+
+LATE_S = 300  # so late, nobody is billed for not having come: the charger may have been off
+_FILE = "/reservation.json"
+
+
+def load(folder):
+    """The reservation that is kept, or None. Raises OSError; ValueError for a damaged file."""
+    text = files.read(folder + _FILE)
+    if text is None:
+        return None
+    found = json.loads(text)
+    try:
+        good = (
+            isinstance(found["ref"], str) and isinstance(found["method"], str)
+            and isinstance(found.get("ended_ms", 0), int) and isinstance(found["from_ms"], int)
+            and isinstance(found["expires_s"], int)
+            and (found["token"] is None or isinstance(found["token"], str))
+        )  # fmt: skip
+    except (KeyError, TypeError):
+        good = False
+    if not good:
+        raise ValueError("damaged")
+    return found
+
+
+def keep(folder, booking):
+    """Makes a reservation durable. Raises OSError."""
+    files.write(folder + _FILE, json.dumps(booking).encode())
+
+
+def drop(folder):
+    """Forgets it. Raises OSError."""
+    try:
+        os.remove(folder + _FILE)
+    except OSError as e:
+        if e.args[0] != 2:  # ENOENT
+            raise
+
+
+def span(booking, now_ms, expired=False):
+    """What a START says of the reservation before it: [from, to in Unix ms, expired, ref]."""
+    to_ms = booking.get("ended_ms", now_ms)
+    if expired:
+        to_ms = booking["expires_s"] * 1000
+    return [min(booking["from_ms"], to_ms), to_ms, int(expired), booking["ref"]]
+
+
+def is_over(booking, unix_ms):
+    """Whether it was cancelled, or nobody came in time."""
+    return "ended_ms" in booking or unix_ms >= booking["expires_s"] * 1000
+
+
+async def close(booking, folder, till, metering, unix_ms, report):
+    """Bills a reservation that is over, where it costs anything, and drops it. Raises EvtillError
+    (no meter, no room, no tariff), OSError: to be done again."""
+    cancelled = "ended_ms" in booking
+    name = "reservation_cancelled" if cancelled else "reservation_expired"
+    reserved = span(booking, unix_ms, not cancelled)
+    detail = booking["ref"]
+    if unix_ms - reserved[1] > LATE_S * 1000:
+        detail += ": not billed, the charger was off"
+    else:
+        till.pick_tariff()
+        if till.tariff is None:
+            raise TariffError("no valid tariff")
+        if till.has_fee(reserved):
+            serial = await metering.serial()
+            reading = await metering.patiently(metering.read)
+            auth = {"method": booking["method"], "token": booking["token"], "assurance": "app",
+                    "ref": booking["ref"], "ceiling_minor": None}  # fmt: skip
+            bill = till.bill_reservation(auth, serial, reading.energy_wh, reserved, name)
+            detail += ": %d minor units" % bill["incl_minor"]
+    drop(folder)
+    report(name, detail)
