@@ -188,7 +188,7 @@ SERVERS = {  # what the payment API does: (its name is found, it speaks TLS, wha
     "TLS, then silent": (True, True, None),
     "a byte a second": (True, True, b"HTTP/1.1 200 OK\r\n\r\n{}"),
 }
-PAYMENT_S = 3
+PAYMENT_S = 2
 
 
 @pytest.mark.parametrize("stuck", SERVERS)
@@ -200,7 +200,9 @@ def test_a_payment_api_that_is_stuck_delays_no_reading(tmp_path, stuck):
     text += "offline_floor_minor = 1500\n"
     text += step(1, "plug", kw=11) + tap(25, UNKNOWN) + tap(34) + tap(38, UNKNOWN)
     text += step(45, "end")
-    with charger(tmp_path, text) as playing, contextlib.ExitStack() as during:
+    during, heard = contextlib.ExitStack(), []
+
+    def prepare(playing):
         virtual = playing.charger
         virtual.name_server.silent = not named
         issued = virtual.authority.issue(NAME)
@@ -209,18 +211,21 @@ def test_a_payment_api_that_is_stuck_delays_no_reading(tmp_path, stuck):
             context.load_cert_chain(issued.certificate, issued.key)
             https = Server(context, answer, 1.0)
             during.callback(https.close)
-            port = https.port
+            port, said = https.port, https.heard
         else:
             port = free_port()
-            ends = during.enter_context(server(virtual, port=port))
+            said = during.enter_context(server(virtual, port=port))
+        heard.append(said)
         playing.scenario.config["payment_port"] = port
         playing.files = trust.files("", None, virtual.authority.certificate)
-        playing.provision(lambda line: None)
+
+    with during, charger(tmp_path, text, prepare=prepare) as playing:
+        virtual = playing.charger
         watch = Watch(virtual)
         playing.run()
         result = outcome(playing, tmp_path / "out")
     check(result)
-    assert virtual.name_server.asked and (https.heard if tls else bool(ends) == named)
+    assert virtual.name_server.asked and bool(heard[0]) == named
     assert result.records[0]["auth"]["ceiling_minor"] == 1500
     waiting, [in_use] = watch.showing("One moment"), watch.showing("In use")
     charging = [at_s for at_s in watch.showing("Charging") if at_s < in_use]

@@ -35,10 +35,10 @@ def test_a_network_that_cuts_and_swallows_tls(tmp_path):
 
 
 WRONG = {
-    "CA": lambda charger: charger.files.update(
-        trust.files("", Authority(charger.charger.folder / "other").certificate)
+    "CA": lambda playing: playing.files.update(
+        trust.files("", Authority(playing.charger.folder / "other").certificate)
     ),
-    "name": lambda charger: charger.scenario.config.update(broker_host="broker.elsewhere.test"),
+    "name": lambda playing: playing.scenario.config.update(broker_host="broker.elsewhere.test"),
 }
 
 
@@ -47,9 +47,7 @@ def test_a_broker_that_is_not_to_be_trusted_gets_nothing(tmp_path, wrong):
     """Another CA, another host name: refused before anything is said, with one event and growing
     pauses, while the driver charges. The record waits in flash."""
     text = TLS + session(20, 3) + step(400, "end")
-    with charger(tmp_path, text) as playing:
-        WRONG[wrong](playing)
-        playing.provision(lambda line: None)
+    with charger(tmp_path, text, prepare=WRONG[wrong]) as playing:
         playing.run()
         log = (playing.charger.folder / "broker" / "mosquitto.log").read_text()
         console = bytes(playing.charger.console).decode()

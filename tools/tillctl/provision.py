@@ -19,8 +19,17 @@ from tillctl.port import Port, PortError
 from tillctl.public_key import PublicKey
 from tillctl.tariff_compile import compile_tariff
 
-_HAS_FIRMWARE = "try: import evtill.app\nexcept ImportError: answer = False\nelse: answer = True"
-_ON_BOARD = "import hwconfig, os\nanswer = os.listdir(hwconfig.DATA)"
+_PREPARE = """
+try:
+    import hwconfig, os
+    from evtill.app import provisioning
+except ImportError:
+    answer = None
+else:
+    answer = provisioning.prepare(hwconfig, %r)
+    answer["data"] = hwconfig.DATA
+    answer["files"] = os.listdir(hwconfig.DATA)
+"""
 _SECRETS = {"ack_key": 32, "command_key": 32, "token_key": 32, "mqtt_password": 16}
 
 
@@ -195,17 +204,14 @@ def provision(port: Port, charger: str, overrides: dict, tariff: bytes, cards: C
     config = config_table.parse(json.dumps(settings))
     listed = token_file(bytes.fromhex(shared["token_key"]), cards)
 
-    if not port.ask(_HAS_FIRMWARE):
+    made = port.ask(_PREPARE % may_format)
+    if made is None:
         port.say("provision: no firmware on the board yet, so that goes first")
         flash.flash(port, board)
-    made = port.ask(
-        "import hwconfig\nfrom evtill.app import provisioning\n"
-        f"answer = provisioning.prepare(hwconfig, {may_format})"
-    )
+        made = port.ask(_PREPARE % may_format)
     port.say(f"provision: record key {'made on the board' if made['made_key'] else 'kept'}")
-    data = port.ask("import hwconfig\nanswer = hwconfig.DATA")
-    files = files or {}
-    if config["broker_tls"] == "on" and trust.BROKER_CA not in {*files, *port.ask(_ON_BOARD)}:
+    data, files = made["data"], files or {}
+    if config["broker_tls"] == "on" and trust.BROKER_CA not in {*files, *made["files"]}:
         raise ConfigError("broker_tls is on, and the charger has no CA certificate: --ca FILE")
     with tempfile.TemporaryDirectory() as scratch:
         files = {

@@ -19,8 +19,6 @@ BLOCK = 4096
 # name: [first block, blocks]. boards/virtual/README.md states what each is for.
 PARTITIONS = {"vfs": [0, 64], "romfs": [64, 192], "data": [256, 512]}
 FLASH_BYTES = BLOCK * sum(blocks for _, blocks in PARTITIONS.values())
-# Exit codes of boards/virtual/silicon/machine.py, and how the board starts after each.
-_RESETS = {0x52: ("run", 2), 0x53: ("run", 5), 0x54: ("raw", 5)}
 _POWER_ON = 1
 _WATCHDOG_RESET = 3
 # An ESP32 without PSRAM leaves about 112 kB, and the same objects take twice that in 64 bits. On
@@ -33,6 +31,10 @@ HEAPS = {32: f"{112 + SILICON_KB[32]}k", 64: f"{224 + SILICON_KB[64]}k"}
 HOWS = ("nothing", "half", "garbled")  # what of the write that the power cut meets is done
 FLASH_STATES = ("ok", "full", "read_error")
 BOOT_MS = 300  # what an ESP32 takes from reset to boot.py
+SOFT_BOOT_MS = 20  # ... where only its Python starts anew
+# Exit codes of boards/virtual/silicon/machine.py: how the board starts after each, and when.
+_RESETS = {0x52: ("run", 2, BOOT_MS), 0x53: ("run", 5, SOFT_BOOT_MS),
+           0x54: ("raw", 5, SOFT_BOOT_MS)}  # fmt: skip
 
 
 def blank_image(path: Path) -> Path:
@@ -203,9 +205,9 @@ class VirtualBoard:
             return
         code = self._process.wait()
         self._gone()
-        mode, cause = _RESETS.get(code, ("run", _WATCHDOG_RESET))
+        mode, cause, after_ms = _RESETS.get(code, ("run", _WATCHDOG_RESET, BOOT_MS))
         self.resets += 1
-        self._kernel.after(BOOT_MS, lambda: self.power_on(mode, cause))
+        self._kernel.after(after_ms, lambda: self.power_on(mode, cause))
 
     def _feed_watchdog(self, timeout_ms: int) -> None:
         self._watchdog += 1

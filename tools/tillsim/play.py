@@ -223,11 +223,12 @@ def _jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
 @contextlib.contextmanager
 def playing(
     scenario: Scenario, *, blank: bool = False, say: Callable[[str], None] = lambda line: None,
-    **options: Any,
+    prepare: Callable[[Play], None] = lambda play: None, **options: Any,
 ) -> Iterator[Play]:  # fmt: skip
     """A provisioned Play; nothing of it is left behind afterwards.
 
     blank: start from an erased flash and put the firmware on it, instead of from a kept image.
+    prepare: called with it before it is provisioned.
     options: real_time, bits and heap of VirtualCharger. Raises ScenarioError."""
     try:
         table = compile_tariff(scenario.tariff, scenario.timezone)
@@ -245,6 +246,7 @@ def playing(
                                  **options)  # fmt: skip
         try:
             play = Play(scenario, charger, table)
+            prepare(play)
             play.provision(say, flash_first=blank)
             yield play
         finally:

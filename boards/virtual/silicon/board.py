@@ -26,6 +26,7 @@ import umqtt.simple  # noqa: E402, F401
 import virtual_vfs as vfs  # noqa: E402
 from machine import RAW_RESET_EXIT, SOFT_RESET_EXIT  # noqa: E402
 
+_WINDOW = 1024  # bytes of a paste; link.repl_input has room for the two under way at most
 _RAW_BANNER = b"raw REPL; CTRL-B to exit\r\n>"
 _BANNER = b"\r\nMicroPython on the evtill virtual board\r\nType Ctrl-A for the raw prompt\r\n>>> "
 
@@ -69,12 +70,30 @@ def run_file(name, console):
     run(source, name, "exec", {"__name__": "__main__"}, console.stream)
 
 
-def read_block(console):
-    """Raw REPL input up to Ctrl-D, or None where Ctrl-B left the raw prompt."""
+def read_paste(console):
+    """What is pasted up to Ctrl-D; the sender is told of each window that has been taken."""
+    console.write(b"R\x01" + bytes((_WINDOW & 0xFF, _WINDOW >> 8)))
     source = bytearray()
     while True:
         byte = console.next_byte()
         if byte == 4:
+            console.write(b"\x04")
+            return source or b"\n"
+        if byte == 3:
+            console.write(b"\x04")
+            return b"raise KeyboardInterrupt"
+        source.append(byte)
+        if len(source) % _WINDOW == 0:
+            console.write(b"\x01")
+
+
+def read_block(console):
+    """Raw REPL input up to Ctrl-D, acknowledged, or None where Ctrl-B left the raw prompt."""
+    source = bytearray()
+    while True:
+        byte = console.next_byte()
+        if byte == 4:
+            console.write(b"OK")
             return source
         if byte == 2:
             return None
@@ -83,8 +102,8 @@ def read_block(console):
             if byte == 1:
                 console.write(_RAW_BANNER)
         elif byte == 5 and not source:
-            console.next_byte(), console.next_byte()  # "A\x01": raw paste, which we decline
-            console.write(b"R\x00")
+            console.next_byte(), console.next_byte()  # "A\x01": raw paste
+            return read_paste(console)
         else:
             source.append(byte)
 
@@ -96,9 +115,8 @@ def serve_raw(console, scope):
         if source is None:
             return
         if not source:
-            console.write(b"OK\r\nMPY: soft reboot\r\n")
+            console.write(b"\r\nMPY: soft reboot\r\n")
             sys.exit(RAW_RESET_EXIT)
-        console.write(b"OK")
         errors = io.StringIO()
         run(bytes(source).decode(), "<stdin>", "exec", scope, errors)
         console.write(b"\x04" + errors.getvalue().encode() + b"\x04>")
