@@ -415,3 +415,35 @@ def test_the_prices_in_force_and_when_they_change():
         ("FLAT", 1000000, 190000, 0),
     ]  # fmt: skip
     assert change_ms == ms("2026-06-01T17:00")
+
+
+def test_parking_has_a_time_of_grace_and_says_when_it_ends():
+    parking = component("PARKING_TIME", 6, step=60)
+    table = tariff(
+        ({"min_idle_duration": 900}, parking), ({}, component("ENERGY", 0.5, step=1))
+    )  # fmt: skip
+    start = ms("2026-03-02 08:00")
+    pricer = Pricer(table, start, 1000)
+    pricer.sample(start, 1000, True)
+    assert pricer.parking_in_ms() is None  # the car charges
+    pricer.sample(start + HOUR, 11000, False)
+    assert pricer.parking_in_ms() == 900_000
+    pricer.sample(start + HOUR + 600_000, 11000, False)
+    assert pricer.parking_in_ms() == 300_000
+    assert pricer.running() == (500, 500)
+    pricer.sample(start + HOUR + 900_000, 11000, False)
+    assert pricer.parking_in_ms() == 0
+    pricer.sample(start + HOUR + 1_500_000, 11000, True)
+    assert pricer.running()[0] == 500 + 100  # ten minutes of 6 an hour
+    pricer.sample(start + HOUR + 1_600_000, 11100, False)  # grace begins anew
+    assert pricer.parking_in_ms() == 900_000
+
+
+def test_parking_that_costs_nothing_is_not_warned_of():
+    start = ms("2026-03-02 08:00")
+    free = Pricer(tariff(({}, component("ENERGY", 0.5))), start, 0)
+    free.sample(start, 0, False)
+    assert free.parking_in_ms() is None
+    at_once = Pricer(tariff(({}, component("PARKING_TIME", 1))), start, 0)
+    at_once.sample(start, 0, False)
+    assert at_once.parking_in_ms() == 0

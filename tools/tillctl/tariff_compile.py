@@ -28,8 +28,13 @@ _DIMENSIONS = {
     "FLAT": tariff.FLAT,
 }
 _RESERVATION = {"TIME": tariff.RES_TIME, "FLAT": tariff.RES_FLAT}
-# Restriction -> units of the table in one of OCPI's (mWh in a kWh, s, mW in a kW, mA in an A).
-RANGES = {"kwh": 10**6, "duration": 1, "power": 10**6, "current": 1000}
+# Restriction -> units of the table in one of OCPI's (mWh in a kWh, s, mW in a kW, mA in an A). The
+# last two are not OCPI's: seconds of charging, and of standing without it since it last ended, as
+# OCPP 2.1's conditions have them. So `min_idle_duration` on PARKING_TIME is a time of grace.
+RANGES = {
+    "kwh": 10**6, "duration": 1, "power": 10**6, "current": 1000,
+    "charging_duration": 1, "idle_duration": 1,
+}  # fmt: skip
 _TEN_YEARS_S = 10 * 366 * 86400
 
 
@@ -160,7 +165,7 @@ def _condition(restrictions: dict, where: str) -> tuple[Condition, bool]:
         raise TariffError(f"tariff: {where}: unknown restriction {sorted(given)[0]!r}")
     expires = reservation == "RESERVATION_EXPIRES"
     condition = Condition(
-        window, dates[0], dates[1], days, (*ranges, (None, None), (None, None)), expires
+        window, dates[0], dates[1], days, tuple(ranges), expires
     )
     return condition, reservation is not None
 
@@ -178,7 +183,7 @@ def _days(value: Any, where: str) -> int | None:
 
 def _range(given: dict, key: str, per: int, where: str) -> tuple[int | None, int | None]:
     low, high = given.pop(f"min_{key}", None), given.pop(f"max_{key}", None)
-    most = _TEN_YEARS_S if key == "duration" else 10**6
+    most = _TEN_YEARS_S if key.endswith("duration") else 10**6
     if low is not None:
         low = exact(low, per, f"{where}.min_{key}", 0, most)
         # From nothing on is always, but of power and current only where they are measured.

@@ -200,6 +200,17 @@ class Access:
             return False
         return mine is not None and mine[0] == other[0]
 
+    def still_allows(self, token):
+        """Whether the list has nothing against a token that it, or nobody, was asked for. While
+        it cannot be read, it has not."""
+        try:
+            found = self.tokens.find(token)
+        except (OSError, lists.TokenListError):
+            return True
+        if found is None:
+            return self._config["offline"] == "floor" and bool(self.ask)
+        return not lists.why_not(found, self.unix_s())
+
     def unix_s(self):
         unix_ms = self._clock.unix_ms()
         return None if unix_ms is None else unix_ms // 1000

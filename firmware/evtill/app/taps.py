@@ -10,6 +10,7 @@ from evtill.drivers.pn532 import TapDetector
 
 _CARD_MS = 100  # between looks at a card that lies on the reader
 _NO_CARD_MS = 30000  # the reader itself waits for a card for so long
+_TWICE_MS = 2000  # a card that comes again so soon was never meant to: it would undo what it did
 _AGAIN_MS = 2000  # before a reader that failed is begun again
 
 
@@ -25,6 +26,7 @@ class Taps:
         self._report = report
         self._beat = beat
         self._point = point
+        self._tapped_ms = -_TWICE_MS
         self._proof = None
         if config["card_key"]:
             from evtill.app.card_proof import CardProof
@@ -72,8 +74,12 @@ class Taps:
             uid, assurance, why = await self._proof.look(self._reader, uid, self._clock.now_ms())
         token = lists.token_of(self._access.token_key, uid)
         if not why:
-            self._access.tapped = (token, assurance)
-            self._point.post("tap", token)
+            now_ms = self._clock.now_ms()
+            twice = token == self._access.tapped[0] and now_ms - self._tapped_ms < _TWICE_MS
+            self._tapped_ms = now_ms
+            if not twice:
+                self._access.tapped = (token, assurance)
+                self._point.post("tap", token)
             return
         if why is True:
             why = "card_anonymous", "phone or hidden card number"

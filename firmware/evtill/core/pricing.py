@@ -204,6 +204,22 @@ class Pricer:
                 found.append((bill.TYPES[dimension], price, vat, step))
         return found, self._next(self._edge(t))
 
+    def parking_in_ms(self):
+        """0 where time without charging has a price now, or would have it; in how many ms it will
+        while the car goes on standing idle; None where nothing is known of that."""
+        for component in self.price_now()[0]:
+            if component[0] == "PARKING_TIME" and component[1]:
+                return 0
+        m = self._moment
+        if self._state != IDLE or m.up[5] >= _FAR_MS // 1000:
+            return None
+        idle_s = m.low[5]
+        m.low[5] = m.up[5]
+        rate = self.tariff.find(PARKING, m)
+        left_ms = self._mark + m.low[5] * 1000 - self._t
+        m.low[5] = idle_s
+        return left_ms if rate >= 0 and self.tariff.rate(rate)[0] else None
+
     # --- cutting ------------------------------------------------------------------------------
 
     def _turn(self, state):
