@@ -12,8 +12,8 @@ from host_tests.e2e.charger import HEAD, check, run, session, step, tap
 )  # fmt: skip
 def test_a_session_by_another_meter(tmp_path, model, vendor, more):
     """The EM340 counts 0.1 kWh: a step of its register is no jump."""
-    text = HEAD + f'[config]\nmeter_model = "{model}"\n{more}' + session(5, 40)
-    result = run(tmp_path, text + step(2600, "end"))
+    text = HEAD + f'[config]\nmeter_model = "{model}"\n{more}' + session(5, 12)
+    result = run(tmp_path, text + step(760, "end"))
     check(result)
     record = result.records[0]
     assert record["meter"]["model"] == model

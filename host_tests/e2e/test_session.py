@@ -5,9 +5,12 @@ import pytest
 from host_tests.e2e.charger import CARD, HEAD, charger, check, outcome, run, session, step, tap
 
 
-@pytest.mark.parametrize("bits", [32, 64])
-def test_tap_charge_tap(tmp_path, bits):
-    result = run(tmp_path, HEAD + session(5, 60) + step(3640, "end"), bits=bits)
+@pytest.mark.parametrize(
+    ("bits", "minutes", "kwh"), [(32, 60, "10.9"), (64, 10, "1.8")], ids=["32", "64"]
+)
+def test_tap_charge_tap(tmp_path, bits, minutes, kwh):
+    text = HEAD + session(5, minutes) + step(40 + 60 * minutes, "end")
+    result = run(tmp_path, text, bits=bits)
     check(result)
     record = result.records[0]
     true = result.truth["sessions"][0]
@@ -15,16 +18,16 @@ def test_tap_charge_tap(tmp_path, bits):
     assert record["flags"] == []
     assert record["clock"]["start"] == record["clock"]["end"] == "S"
     assert record["start_date_time"] == "2026-03-02T07:14:08Z"
-    assert abs(record["total_energy_wh"] - 10950) < 100
+    assert abs(record["total_energy_wh"] - 11000 * minutes / 60) < 100
     closed_s = true["contactor_opened_at"] - true["contactor_closed_at"]
     assert abs(record["clock"]["duration_ms"] / 1000 - closed_s) < 1
     # 0.50 + 0.49 a kWh + 1.20 an hour in whole minutes, by hand; 19 % VAT on all of it
-    minutes = -(-record["total_time_ms"] // 60000)
-    excl = 0.50 + 0.49 * record["total_energy_wh"] / 1000 + 1.20 * minutes / 60
+    begun = -(-record["total_time_ms"] // 60000)
+    excl = 0.50 + 0.49 * record["total_energy_wh"] / 1000 + 1.20 * begun / 60
     assert record["total_cost"]["excl_minor"] == pytest.approx(excl * 100, abs=0.51)
     assert record["total_cost"]["incl_minor"] == pytest.approx(excl * 119, abs=0.51)
     shown = result.shown()
-    for words in ("Ready: tap your card", "Card accepted", "| 10.9", " 11.0 kW |", "Finished"):
+    for words in ("Ready: tap your card", "Card accepted", f"| {kwh}", " 11.0 kW |", "Finished"):
         assert words in shown
     assert "session_started" in result.events and "session_stopped" in result.events
 

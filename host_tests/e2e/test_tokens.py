@@ -19,24 +19,24 @@ def test_the_list_decides(tmp_path):
     (tmp_path / "cards.csv").write_text(
         CSV + "".join(f"05{n:012x},group-{n % 40},2026-12-31,,\n" for n in range(2000))
     )
-    foreign = [tap(600 + 60 * n, uid) for n, uid in enumerate((BLOCKED, OVER, LIMITED, "AABBCCDD"))]
+    foreign = [tap(60 + 60 * n, uid) for n, uid in enumerate((BLOCKED, OVER, LIMITED, "AABBCCDD"))]
     text = (
         HEAD
         # Its partner alone stops what it has started: not those of its group that may not charge.
-        + tap(5, MINE) + step(8, "plug", kw=11.0) + "".join(foreign) + tap(1805, PARTNER)
-        + step(1820, "unplug")
-        + tap(1900, BLOCKED) + tap(1960, OVER) + tap(2020, "AABBCCDD")
-        # 2.00 EUR are about 4 kWh: long before the half hour is over.
-        + tap(2100, LIMITED) + step(2103, "plug", kw=11.0) + step(3900, "unplug")
-        + session(4000, 10).replace("04A2243B6C5E80", GIFT)
-        + tap(4700, LATER) + step(4703, "plug", kw=11.0) + step(4760, "unplug")
-        + step(4800, "end")
+        + tap(5, MINE) + step(8, "plug", kw=11.0) + "".join(foreign) + tap(305, PARTNER)
+        + step(320, "unplug")
+        + tap(400, BLOCKED) + tap(460, OVER) + tap(520, "AABBCCDD")
+        # 2.00 EUR are about 4 kWh: long before the quarter of an hour is over.
+        + tap(600, LIMITED) + step(603, "plug", kw=22.0) + step(1500, "unplug")
+        + session(1600, 3).replace("04A2243B6C5E80", GIFT)
+        + tap(1880, LATER) + step(1883, "plug", kw=11.0) + step(1940, "unplug")
+        + step(1980, "end")
     )  # fmt: skip
     result = run(tmp_path, text, bits=64)
     check(result, 3)
     fleet, limited, gift = result.records
     assert fleet["stop_reason"] == "Local" and fleet["auth"]["method"] == "rfid"
-    assert abs(fleet["total_time_ms"] - 1800000) < 5000
+    assert abs(fleet["total_time_ms"] - 300000) < 5000
     assert limited["stop_reason"] == "CostLimitReached"
     assert limited["auth"]["method"] == "prepaid" and limited["auth"]["ceiling_minor"] == 200
     assert 150 < limited["total_cost"]["incl_minor"] <= 200

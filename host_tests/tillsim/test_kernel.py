@@ -11,7 +11,7 @@ from tillsim.board import VirtualBoard
 from tillsim.kernel import Kernel
 from tillsim.mqtt_tap import MqttTap
 from tillsim.relay import TcpRelay
-from tillsim.wires import PtyWire
+from tillsim.wires import SerialWire
 
 HOUR = b"""
 import asyncio, socket, machine, time, _thread
@@ -94,7 +94,7 @@ def play(tmp_path, program, bits=64, real_time=False, limit_s=60, wires=()):
     image = image_with(tmp_path / "flash.img", {"main.py": program})
     board = VirtualBoard(kernel, image, bits=bits, log=said.extend)
     for device in wires:
-        wire = PtyWire(kernel, device, baud=9600, latency_ms=5)
+        wire = SerialWire(kernel, device, baud=9600, latency_ms=5)
         board.wires.append(wire)
         kernel.uarts.append(wire)
     board.power_on()
@@ -117,7 +117,7 @@ def test_an_hour_without_a_spurious_timeout(tmp_path, bits):
     program = HOUR.replace(b"PORT", str(relay.port).encode())
     board = VirtualBoard(kernel, image_with(tmp_path / "flash.img", {"main.py": program}),
                          bits=bits, log=said.extend)  # fmt: skip
-    wire = PtyWire(kernel, Echo(), baud=9600, latency_ms=5)
+    wire = SerialWire(kernel, Echo(), baud=9600, latency_ms=5)
     board.wires.append(wire)
     kernel.uarts.append(wire)
     board.power_on()

@@ -12,7 +12,7 @@ from pathlib import Path
 from tillctl import firmware
 from tillsim import runtime
 from tillsim.kernel import CUT, FLASH, Kernel
-from tillsim.wires import Console, PtyWire
+from tillsim.wires import Console, SerialWire
 
 SILICON = firmware.ROOT / "boards" / "virtual" / "silicon"
 BLOCK = 4096
@@ -26,7 +26,7 @@ _WATCHDOG_RESET = 3
 # for 1,280 more names (8 bytes each, 16 in 64 bits) that MicroPython makes when 1,270 are known,
 # which the firmware's alone are not. A test measures both.
 NAMES_MAX = 1270
-SILICON_KB = {32: 12 + 10, 64: 22 + 20}
+SILICON_KB = {32: 12 + 10, 64: 23 + 20}
 HEAPS = {32: f"{112 + SILICON_KB[32]}k", 64: f"{224 + SILICON_KB[64]}k"}
 HOWS = ("nothing", "half", "garbled")  # what of the write that the power cut meets is done
 FLASH_STATES = ("ok", "full", "read_error")
@@ -87,7 +87,7 @@ class VirtualBoard:
         self.image = blank_image(image)
         self.resets = 0
         self.booted_at_ms: list[int] = []
-        self.wires: list[PtyWire] = []
+        self.wires: list[SerialWire] = []
         self.on_power = lambda on: None
         self.flash_writes = 0  # programs and erases of the data partition, as last told
         self._told_writes = 0  # of them, by the present process

@@ -29,7 +29,7 @@ from tillsim.pki import Authority, Issued
 from tillsim.reader_wire import Activated, ReaderWire
 from tillsim.relay import TcpRelay
 from tillsim.tls_tap import TlsTap
-from tillsim.wires import PtyWire
+from tillsim.wires import SerialWire
 
 BROKER_PORT, NTP_PORT = 1883, 123  # as the board is told: they are others on this machine
 COIL_PIN = 4  # boards/virtual/pins.csv
@@ -175,9 +175,9 @@ class VirtualCharger:
         self.board = VirtualBoard(kernel, image, bits=bits, heap=heap, log=self.console.extend)
         self.board.name_server = self.name_server.port
         self.board.ports = [(BROKER_PORT, self.relay.port), (NTP_PORT, self.time_server.port)]
-        self.meter_line = PtyWire(kernel, Metered(self.car, self.meter), self.meter.meter.baud,
+        self.meter_line = SerialWire(kernel, Metered(self.car, self.meter), self.meter.meter.baud,
                                   latency_ms=15)  # fmt: skip
-        self.reader_line = PtyWire(kernel, self.reader, 115200, latency_ms=2)
+        self.reader_line = SerialWire(kernel, self.reader, 115200, latency_ms=2)
         self.board.wires += [self.meter_line, self.reader_line]
         kernel.uarts += [self.meter_line, self.reader_line]
         kernel.on_pin = self._on_pin

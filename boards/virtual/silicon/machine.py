@@ -91,7 +91,7 @@ class PWM:
 
 
 class UART(io.IOBase):
-    """A pty that the simulator holds the other end of; reads never block."""
+    """A socket that the simulator holds the other end of; reads never block."""
 
     def __init__(self, number, baudrate=9600, **_):
         self._number = number
