@@ -99,7 +99,13 @@ def walk(steps, point=INFINITY):
         y = (m * (s - x) - w * y) % p
         zz = v * zz % p
         zzz = w * zzz % p
-    return x, y, zz, zzz
+    return _tight(x), _tight(y), _tight(zz), _tight(zzz)
+
+
+def _tight(n):
+    """n, in half of the heap: what `%` gives has room for its dividend on MicroPython. Several
+    points are kept at once while a comb is made, beside all else that a charger has in its heap."""
+    return int.from_bytes(n.to_bytes(32, "big"), "big")
 
 
 def affine(point):
@@ -110,17 +116,18 @@ def affine(point):
 def _scaled(point, inverse_zzz):
     x, y, zz, _ = point
     z = zz * inverse_zzz % P  # 1 / Z
-    return x * z % P * z % P, y * inverse_zzz % P
+    return _tight(x * z % P * z % P), _tight(y * inverse_zzz % P)
 
 
 def all_affine(points):
-    """[(x, y)] of points that are not infinity, at the price of one inversion."""
+    """[(x, y)] of points that are not infinity, at the price of one inversion. Empties `points`."""
     products = [1]
     for point in points:
-        products.append(products[-1] * point[3] % P)
+        products.append(_tight(products[-1] * point[3] % P))
     i = inverse(products.pop(), P)
     found = []
-    for point in reversed(points):
+    while points:
+        point = points.pop()
         found.append(_scaled(point, i * products.pop() % P))
         i = i * point[3] % P
     found.reverse()
@@ -134,12 +141,12 @@ def comb_of(x, y):
     points = [(x, y, 1, 1)]
     for _ in range(_KEY_TEETH - 1):
         points.append(walk((None,) * _KEY_COLUMNS, points[-1]))
+    last = points.pop()
     teeth = all_affine(points)
-    entries = [points.pop()]
-    for x, y in reversed(teeth[:-1]):
-        steps = ((x, P - y),), ((x, y),)
-        entries = [walk(step, entry) for entry in entries for step in steps]
-    return all_affine(entries)
+    for i in range(1 << _KEY_TEETH - 1):
+        signs = [(x, y if i >> t & 1 else P - y) for t, (x, y) in enumerate(teeth)]
+        points.append(walk(signs, last))
+    return all_affine(points)
 
 
 class Comb:
