@@ -10,8 +10,7 @@ import pytest
 
 from evtill.app.token_intake import Intake, opener
 from evtill.app.token_store import TokenStore
-from evtill.core.artefact import ArtefactError
-from evtill.core.errors import EvtillError, SignatureError
+from evtill.core.errors import ArtefactError, EvtillError, SignatureError
 from evtill.core.tokens import TokenListError, stamp, token_of
 from host_tests import micropython
 from tillctl import artefacts
@@ -60,10 +59,11 @@ class App:
         return NOW * 1000
 
     def take(self, signed, piece=777, spare_bytes=0):
-        intake = Intake(self.tokens, opener(self), spare_bytes)
+        intake = Intake(self.tokens, spare_bytes)
         try:
             for at in range(0, len(signed), piece):
                 intake.write(signed[at : at + piece])
+            intake.check(opener(self))
             return asyncio.run(intake.finish())
         except EvtillError:
             intake.abort()
@@ -222,13 +222,14 @@ app.hw = app.clock = app
 app.tokens = TokenStore("/f", bytes(range(32)))
 for name in ("full", "delta"):
     from evtill.app.token_intake import Intake, opener
-    intake = Intake(app.tokens, opener(app), 0)
+    intake = Intake(app.tokens, 0)
     with open(folder + "/" + name + ".signed", "rb") as file:
         while True:
             piece = file.read(512)
             if not piece:
                 break
             intake.write(piece)
+    intake.check(opener(app))
     print(asyncio.run(intake.finish()), app.tokens.sha256)
 """
 

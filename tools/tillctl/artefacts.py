@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from evtill.core import artefact, jws
-from evtill.core.artefact import ArtefactError
+from evtill.core.errors import ArtefactError
 from tillctl.public_key import PublicKey
 
 

@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from evtill.app import config as config_table
-from evtill.core import artefact, tokens
-from evtill.core.errors import ConfigError
+from evtill.core import tokens
+from evtill.core.errors import ArtefactError, ConfigError
 from tillctl import artefacts, flash, meter_file, meter_table, token_list, trust
 from tillctl.port import Port, PortError
 from tillctl.public_key import PublicKey
@@ -181,7 +181,7 @@ def token_file(key: bytes, cards: Cards | bytes) -> bytes:
             if not isinstance(cards, dict):
                 cards = {token_list.parse_uid(uid): token_list.Token() for uid in cards}
             listed = token_list.build(cards, key).encode()
-    except (tokens.TokenListError, artefact.ArtefactError) as e:
+    except (tokens.TokenListError, ArtefactError) as e:
         raise ConfigError(str(e)) from None
     return listed + tokens.stamp(version, hashlib.sha256(listed).digest())
 

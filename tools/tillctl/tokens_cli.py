@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evtill.core import artefact, jws, token_update, tokens
-from evtill.core.errors import SignatureError
+from evtill.core.errors import ArtefactError, SignatureError
 from evtill.core.tokens import TokenListError
 from tillsim import runtime
 
@@ -152,14 +152,15 @@ def _sign(args: argparse.Namespace) -> int:
     begins = _unix_s(args.not_before, int(time.time()))
     ends = _unix_s(args.expires, begins + 30 * 86400)
     if ends <= begins:
-        raise artefact.ArtefactError("--expires is not after --not-before")
+        raise ArtefactError("--expires is not after --not-before")
     key = artefacts.OperatorKey(args.key, args.make_key)
     if args.make_key:
         args.key.with_name(args.key.name + ".pub").write_text(key.public.pem)
     sealed = artefacts.seal(content, typ, args.audience, args.version, begins, ends, key)
     output = args.output or args.file.with_name(args.file.name + ".signed")
     output.write_bytes(sealed)
-    print(f"{output}: {typ} version {args.version} for {args.audience}, until {_time(ends)}")
+    print(f"{output}: {typ} version {args.version} for {args.audience}, until {_time(ends)}, "
+          f"the file's sha256 {hashlib.sha256(sealed).hexdigest()}")  # fmt: skip
     return 0
 
 
@@ -169,7 +170,7 @@ def _unix_s(text: str | None, default: int) -> int:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        raise artefact.ArtefactError(f"{text!r} is no time such as 2027-01-01T00:00:00Z") from None
+        raise ArtefactError(f"{text!r} is no time such as 2027-01-01T00:00:00Z") from None
     return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
 
 
@@ -187,7 +188,7 @@ def _show(args: argparse.Namespace) -> int:
         for name in ("not_before", "expires"):
             shown[name] = _time(int(said.get(name) or 0))
         if said.get("sha256") != shown["sha256"]:
-            raise artefact.ArtefactError(f"{args.file}: content is not what was signed")
+            raise ArtefactError(f"{args.file}: content is not what was signed")
         if args.operator_key:
             key = PublicKey.read(args.operator_key)
             jws.es256_verify(envelope, artefact.TYP, key.point, OpenSsl())

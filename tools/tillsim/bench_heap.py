@@ -37,7 +37,7 @@ print(after - before)
 # Loaded only while a charger is provisioned or takes an artefact in, or by tools alone.
 _NOT_LOADED = (
     "provisioning", "record_check", "journal_reader", "artefact", "token_update", "token_intake",
-    "pulse", "iskra",
+    "token_fetch", "pulse", "iskra",
 )  # fmt: skip
 
 

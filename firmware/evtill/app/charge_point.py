@@ -467,7 +467,7 @@ class ChargePoint:
         try:
             self._meter.keep_now()
             self._till.settle()
-        except (JournalError, MeterError) as e:
+        except (JournalError, MeterError, MemoryError) as e:  # what fills the heap will leave it
             self._journal_fault(e)
             return False
         except SignatureError as e:  # a signer that failed: nothing of what it gave has left

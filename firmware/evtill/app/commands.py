@@ -1,12 +1,13 @@
 """Carries out the backend's commands; which of them are obeyed says core.commands."""
 
+import asyncio
 import gc
 import json
 
 from evtill.app.till import FAULTY
 from evtill.core import session as states
 from evtill.core.commands import Gate
-from evtill.core.errors import CommandError, JournalError, TariffError
+from evtill.core.errors import CommandError, EvtillError, JournalError, TariffError
 
 _METHODS = ("app", "card", "wallet", "prepaid", "terminal")
 _HEX = "0123456789abcdef"
@@ -19,6 +20,7 @@ class Commands:
 
     def __init__(self, app, key, nonce):
         self._app = app
+        self._taking = False  # a token list
         self._gate = Gate(app.config["charger_id"], key, nonce)
 
     def handle(self, message):
@@ -43,6 +45,7 @@ class Commands:
             "start": self._start, "raise_ceiling": self._raise_ceiling, "stop": self._stop,
             "reserve": self._reserve, "cancel": self._cancel,
             "set_time": self._set_time, "diagnostics": self._diagnostics, "reboot": self._reboot,
+            "set_tokens": self._set_tokens,
         }.get(name)  # fmt: skip
         if job is None:
             raise CommandError("%s is not supported" % name)
@@ -131,6 +134,45 @@ class Commands:
             raise CommandError("that is no time of today")
         self._app.events.report("clock_set", "command, by %d ms" % moved_ms)
 
+    def _set_tokens(self, args):
+        """args: path, on the payment API's host; sha256 of the signed file there. Accepted is that
+        it is fetched: what comes of it, tokens_changed or tokens_refused tells."""
+        _check(args, {"path": _is_path, "sha256": _is_sha256}, {})
+        if not self._app.config["payment_host"]:
+            raise CommandError("no payment_host is configured to fetch it from")
+        if self._taking:
+            raise CommandError("another one is on its way")
+        self._taking = True
+        asyncio.create_task(self._take_tokens(args["path"], args["sha256"]))
+        return "on its way"
+
+    async def _take_tokens(self, path, sha256):
+        from evtill.app.compose import forget
+
+        app = self._app
+        name = "tokens_refused"
+        why = "no room in the heap"
+        try:
+            from evtill.app import token_fetch
+
+            why = "version %d" % await token_fetch.fetch(app, path, sha256)
+            name = "tokens_changed"
+        except EvtillError as e:
+            why = str(e)
+        except OSError as e:
+            why = "flash: %s" % e
+        except MemoryError:
+            pass
+        finally:
+            self._taking = False
+            token_fetch = None
+            forget("token_fetch")
+            forget("token_intake")
+            forget("artefact", "evtill.core")
+            forget("token_update", "evtill.core")
+            gc.collect()
+        app.events.report(name, why)
+
     def _diagnostics(self, args):
         _check(args, {}, {})
         app = self._app
@@ -181,7 +223,23 @@ def _is_ref(value):
 
 
 def _is_token(value):
-    return isinstance(value, str) and len(value) == 16 and all([c in _HEX for c in value])
+    return _is_hex(value, 16)
+
+
+def _is_sha256(value):
+    return _is_hex(value, 64)
+
+
+def _is_hex(value, digits):
+    return isinstance(value, str) and len(value) == digits and all([c in _HEX for c in value])
+
+
+def _is_path(value):
+    """Of a URL, as it is sent."""
+    return (
+        isinstance(value, str) and 2 <= len(value) <= 200 and value[0] == "/"
+        and all(["!" <= c <= "~" and c not in "#\\" for c in value])
+    )  # fmt: skip
 
 
 def _is_amount(value):

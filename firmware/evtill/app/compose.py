@@ -37,9 +37,13 @@ def run(hw):
 
 
 def forget(name, package="evtill.app"):
-    """Gives back the heap of a module of `package`; importing it again loads it anew."""
-    del sys.modules[package + "." + name]
-    delattr(sys.modules[package], name)
+    """Gives back the heap of a module of `package` if it is loaded; importing it again loads it
+    anew. Who still runs in it keeps what he has of it."""
+    sys.modules.pop(package + "." + name, None)
+    try:
+        delattr(sys.modules[package], name)
+    except (AttributeError, KeyError):  # the latter is MicroPython's
+        pass  # an import that found no room in the heap goes no further than sys.modules
 
 
 def _configuration(hw):

@@ -7,17 +7,19 @@ import hashlib
 import os
 
 from evtill.app import identity
-from evtill.core import artefact, token_update
-from evtill.core.artefact import ArtefactError
+from evtill.core.errors import ArtefactError
 from evtill.core.tokens import stamp
 
 TYPES = ("tokens", "tokens-delta")
+_ENVELOPE_MAX = 1024
 _SPARE_BYTES = 196608  # of flash that stay free meanwhile: the journal's reserve, and sessions
 
 
 def opener(app):
-    """The `check` of an Intake: by the operator's key, the charger's id and group, and the time.
-    app: compose.App. Raises ArtefactError where no operator's key was provisioned."""
+    """What check() of an Intake takes: checks by the operator's key, the charger's id and group,
+    and the time. app: compose.App. Raises ArtefactError where no operator's key was provisioned."""
+    from evtill.core import artefact
+
     try:
         with open(app.hw.DATA + "/operator.key", "rb") as file:
             key = file.read(65)
@@ -29,69 +31,73 @@ def opener(app):
     audiences = ["all", "charger:" + app.config["charger_id"]]
     if app.config["charger_group"]:
         audiences.append("group:" + app.config["charger_group"])
+    # Now, not in check(), whose thread may be another than that of clock and flash.
+    unix_s = None if app.clock.trust() == "U" else app.clock.unix_ms() // 1000
+    engine = identity.engine()
+    installed = app.tokens.installed()
 
     def check(envelope):
-        unix_ms = None if app.clock.trust() == "U" else app.clock.unix_ms()
-        return artefact.check(
-            envelope, point, identity.engine(), TYPES, audiences,
-            None if unix_ms is None else unix_ms // 1000, app.tokens.installed(),
-        )  # fmt: skip
+        return artefact.check(envelope, point, engine, TYPES, audiences, unix_s, installed)
 
     return check
 
 
 class Intake:
-    """store: the charger's TokenStore; check(envelope) -> (typ, version, SHA-256), which raises:
-    opener(). spare_bytes: of flash, to be left alone.
+    """store: the charger's TokenStore; spare_bytes: of flash, to be left alone.
 
-    write() may be called in another thread than finish(); one Intake at a time. After any error
+    write() all of the artefact, then check() it and finish(). One Intake at a time. After any error
     (EvtillError, OSError) call abort()."""
 
-    def __init__(self, store, check, spare_bytes=_SPARE_BYTES):
+    def __init__(self, store, spare_bytes=_SPARE_BYTES):
         self._store = store
-        self._check = check
         self._spare_bytes = spare_bytes
         self._head = b""  # the envelope, as far as it is here
-        self._said = None  # (typ, version, SHA-256) once it is whole and good
+        self._said = None  # (typ, version, SHA-256) once it was checked
         self._hash = hashlib.sha256()
         self._size = 0
         self._file = None
 
     def write(self, piece):
         """Takes the next bytes of the artefact."""
-        if self._said is None:
+        if self._file is None:
             self._head += piece
             end = self._head.find(b"\n")
             if end < 0:
-                if len(self._head) > artefact.ENVELOPE_MAX:
+                if len(self._head) > _ENVELOPE_MAX:
                     raise ArtefactError("no envelope")
                 return
             piece = self._head[end + 1 :]
-            head = self._head[:end]
-            self._head = b""
-            self._said = self._check(head)
+            self._head = self._head[:end]
             self._file = open(self._store.path + ".part", "wb")
         self._put(piece)
 
+    def check(self, opened):
+        """Checks the envelope, once all was written: so that what brought it is out of the heap,
+        which a signature needs. opened(envelope) -> (typ, version, SHA-256), which raises: that of
+        opener(). Touches no flash: it may be called in another thread."""
+        if self._file is None:
+            raise ArtefactError("no envelope")
+        self._said = opened(self._head)
+
+    def make_sure_of_room(self, size):
+        """For so many bytes more: raises ArtefactError rather than take the journal's room."""
+        found = os.statvfs(self._store.folder)
+        if found[0] * found[3] < self._spare_bytes + size:
+            raise ArtefactError("no room in flash")
+
     def _put(self, data):
-        """Writes and hashes; raises ArtefactError rather than take the journal's room."""
+        """Writes and hashes, as long as there is room."""
         before = self._size
         self._size += len(data)
         self._hash.update(data)
         if not before or before >> 16 != self._size >> 16:
-            self._make_sure_of_room()
+            self.make_sure_of_room(65536)
         self._file.write(data)
 
-    def _make_sure_of_room(self):
-        """For 64 kB more."""
-        found = os.statvfs(self._store.folder)
-        if found[0] * found[3] < self._spare_bytes + 65536:
-            raise ArtefactError("no room in flash")
-
     async def finish(self):
-        """All was written: checks it and swaps it in. Returns the list's version."""
-        if self._said is None:
-            raise ArtefactError("no envelope")
+        """All was checked: compares the content, and swaps it in. Returns the list's version."""
+        from evtill.core import token_update  # not earlier: check() needs the heap
+
         typ, version, sha256 = self._said
         store = self._store
         self._close()
@@ -102,7 +108,7 @@ class Intake:
             return version
         ready = store.path + ".part"
         if typ == "tokens-delta":
-            sha256 = await self._merge()
+            sha256 = await self._merge(token_update)
             ready = store.path + ".new"
         with open(ready, "rb") as file:
             for _ in token_update.check(_reader(file), self._size, store.key):
@@ -113,7 +119,7 @@ class Intake:
         self.abort()
         return version
 
-    async def _merge(self):
+    async def _merge(self, token_update):
         """Makes the new list out of the old one and the delta. Its SHA-256."""
         store = self._store
         with open(store.path + ".part", "rb") as file:

@@ -40,9 +40,9 @@ class Uplink:
         self._nonce = app.nonce
         charger = config["charger_id"]
         base = self._base = "evtill/v1/%s/" % charger
-        self._worker = Worker()
+        self.worker = Worker()
         link = self._link = MqttLink(
-            self._worker, charger, config["broker_host"], config["broker_port"], charger,
+            self.worker, charger, config["broker_host"], config["broker_port"], charger,
             config["mqtt_password"], config["keepalive_s"], _tls(app),
             subscriptions=[base + name for name in ("usage/ack", "event/ack", "cmd")],
             rx_bytes=1024, tx_bytes=512,
@@ -102,7 +102,7 @@ class Uplink:
         app = self._app
         before = app.clock.trust()
         try:
-            unix_ms = await self._worker.call(
+            unix_ms = await self.worker.call(
                 clock_sync.query, self._config["ntp_host"], self._config["ntp_port"]
             )
         except (ClockError, OSError):
@@ -126,13 +126,13 @@ class Uplink:
         try:
             context = tls_context.context(self._app.hw.DATA, "payment_ca.der")
             answer = await asyncio.wait_for(
-                self._worker.call(payment_api.authorise, https.post, context, config, token,
+                self.worker.call(payment_api.authorise, https.post, context, config, token,
                                   currency), config["payment_s"])  # fmt: skip
             self._unpaid = None
             return answer
         except asyncio.TimeoutError:
             fault = "no answer in %d s" % config["payment_s"]
-        except (EvtillError, OSError) as e:
+        except (EvtillError, OSError, MemoryError) as e:
             fault = e
         finally:
             for name in ("https", "payment_api", "tls_context"):

@@ -12,7 +12,7 @@ import binascii
 import json
 
 from evtill.core import jws
-from evtill.core.errors import EvtillError
+from evtill.core.errors import ArtefactError
 
 TYP = "evtill-artefact+jws"
 TYPES = "tokens tokens-delta tariff config firmware"
@@ -20,10 +20,6 @@ ENVELOPE_MAX = 1024
 VERSION_MAX = 0xFFFFFFFF
 _FIELDS = {"typ": str, "audience": str, "version": int, "not_before": int, "expires": int,
            "sha256": str}  # fmt: skip
-
-
-class ArtefactError(EvtillError):
-    """An artefact that is refused; what it was to replace stays."""
 
 
 def claims(typ, audience, version, not_before, expires, sha256):

@@ -77,5 +77,9 @@ class TrustError(LinkError):
     """A server's certificate is not of the configured CA, host name or time: nothing was sent."""
 
 
+class ArtefactError(EvtillError):
+    """An artefact that is refused; what it was to replace stays."""
+
+
 class CommandError(EvtillError):
     """A command that is refused; the text is sent back as its result."""

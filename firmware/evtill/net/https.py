@@ -12,23 +12,42 @@ import requests
 
 from evtill.core.errors import LinkError, TrustError
 
-_ANSWER_BYTES = 2048  # of headers and body together
+_ANSWER_BYTES = 2048  # of headers and body together; of a file, the headers
+_PIECE = 256
 
 
 def post(context, host, port, path, headers, body, timeout_ms):
     """(status, body) of the answer. context: tls_context.context(). timeout_ms: for all after the
     name look-up, which has a limit of its own. Raises LinkError, and TrustError before anything of
     the request has left; the text is one line."""
-    wire = requests.socket = _Wire(context, host, port, timeout_ms)
-    headers["Host"] = "%s:%d" % (host, port)
+    wire = _Wire(context, host, port, timeout_ms)
     try:
-        answer = requests.post("http://%s:%d%s" % (host, port, path), data=body, headers=headers,
-                               parse_headers=_header)  # fmt: skip
-        return answer.status_code, answer.content
-    except (OSError, ValueError, IndexError, NotImplementedError) as e:
-        raise LinkError("https: %s" % " ".join(str(e).split()))
+        answer = wire.ask("POST", path, headers, body)
+        return answer.status_code, wire.read()
+    except (OSError, ValueError) as e:
+        raise _link_error(e)
     finally:
         wire.close()
+
+
+def get(context, host, port, path, headers, timeout_ms):
+    """A file, asked for as by post(): (socket, not blocking, which it comes from; what has come of
+    it already; its length). Raises LinkError, TrustError. timeout_ms: until it begins."""
+    wire = _Wire(context, host, port, timeout_ms)
+    try:
+        answer = wire.ask("GET", path, headers, None)
+        if answer.status_code != 200:
+            raise LinkError("https: status %d" % answer.status_code)
+        length = answer.headers.get("content-length", "")
+        if not (0 < len(length) < 10 and length.isdigit()):
+            raise LinkError("https: no content-length")
+        return wire.hand_over() + (int(length),)
+    finally:
+        wire.close()
+
+
+def _link_error(e):
+    return LinkError("https: %s" % " ".join(str(e).split()))
 
 
 def _header(line, kept):
@@ -43,7 +62,7 @@ def _header(line, kept):
 
 
 class _Wire:
-    """The module `socket` and the one socket of it, for the one request of a post()."""
+    """The module `socket` and the one socket of it, for one request."""
 
     SOCK_STREAM = socket.SOCK_STREAM
 
@@ -55,7 +74,24 @@ class _Wire:
         self._sock = None
         self._out = b""  # not yet written: a request is one write
         self._in = b""
-        self._left = _ANSWER_BYTES
+        self._room = _ANSWER_BYTES  # for so much more
+
+    def ask(self, method, path, headers, body):
+        """What `requests` makes of the answer, its body unread. Raises LinkError."""
+        requests.socket = self
+        host = headers["Host"] = "%s:%d" % self._address
+        try:
+            return requests.request(method, "http://%s%s" % (host, path), data=body,
+                                    headers=headers, parse_headers=_header)  # fmt: skip
+        except (OSError, ValueError, IndexError, NotImplementedError) as e:
+            raise _link_error(e)
+        finally:
+            requests.socket = None  # or it would keep the context and all
+
+    def hand_over(self):
+        """(the socket, what was read of it too much), to read on without this wire."""
+        sock, self._sock = self._sock, None
+        return sock, self._in
 
     # -- as the module ------------------------------------------------------------------------
 
@@ -115,10 +151,10 @@ class _Wire:
         """Reads on, after what is still to be written. False at the end."""
         self._flush()
         while True:
-            got = self._sock.read(min(512, self._left + 1))
+            got = self._sock.read(min(_PIECE, self._room + 1))
             if got is not None:
-                self._left -= len(got)
-                if self._left < 0:
+                self._room -= len(got)
+                if self._room < 0:
                     raise LinkError("https: an answer of more than %d bytes" % _ANSWER_BYTES)
                 self._in += got
                 return len(got) > 0
