@@ -17,6 +17,7 @@ from evtill.drivers import modbus
 from evtill.drivers.meters import Meter
 from evtill.drivers.modbus import ModbusMaster
 from host_tests.drivers.test_modbus import framed
+from host_tests.fakes.bad_line import BadLine
 from host_tests.fakes.loop import run
 from host_tests.fakes.uart import Uart
 from tillctl.meter_table import compile_table, plan
@@ -35,36 +36,19 @@ class Line(Uart):
         super().__init__(self._ask, char_us=1146)
         self.wire = wire
         self.random = random.Random(seed)
-        self.harmed = self.foreign = 0
+        self.harm = BadLine(self.random, NOISE)
+        self.foreign = 0
 
     def _ask(self, request):
         """The reply that is not delayed; a delayed one comes by itself, after the meter's others:
         a slave answers in turn."""
-        reply = self.wire.feed(self._harm(request))
+        reply = self.wire.feed(self.harm(request))
         if not reply or self.random.random() >= NOISE:
-            return self._harm(reply)
-        self.harmed += 1
+            return self.harm(reply)
+        self.harm.damaged += 1
         cut = self.random.randrange(len(reply))
         self.arrive_in(self.random.randrange(20, 2000), reply[cut:])
         return reply[:cut]
-
-    def _harm(self, data):
-        if not data or self.random.random() >= NOISE:
-            return data
-        self.harmed += 1
-        data = bytearray(data)
-        for _ in range(self.random.randint(1, 4)):
-            at = self.random.randrange(len(data) + 1)
-            how = self.random.randrange(4)
-            if how == 0 and at < len(data):
-                data[at] ^= 1 << self.random.randrange(8)
-            elif how == 1 and at < len(data):
-                del data[at]
-            elif how == 2 and at < len(data):
-                data.insert(at, data[at])
-            else:
-                data.insert(at, self.random.randrange(256))
-        return bytes(data)
 
     async def second_master(self):
         """Asks for registers beside ours, as many as we ask for."""
@@ -120,7 +104,7 @@ def test_no_wrong_reading_is_accepted(model, seconds):
 
         async def go():
             line = Line(wire, f"{model} {seconds}")
-            return *await poll(line, seconds), line.harmed, line.foreign
+            return *await poll(line, seconds), line.harm.damaged, line.foreign
 
         right, wrong, missing, harmed, foreign = run(go())[0]
     finally:

@@ -14,6 +14,7 @@ from evtill.drivers import modbus
 from evtill.drivers.meters import Meter
 from evtill.drivers.modbus import ModbusMaster
 from evtill.drivers.pn532 import PN532
+from host_tests.fakes.bad_line import BadLine
 from host_tests.fakes.loop import run
 from host_tests.fakes.uart import Uart
 from tillctl.meter_table import compile_table
@@ -29,36 +30,9 @@ def sample_and_soak(name, sample, soak):
     return pytest.mark.parametrize(name, [sample, pytest.param(soak, marks=marks)])
 
 
-class BadLine:
-    """Damages a share of what passes: bits flip, bytes get lost, doubled or added."""
-
-    def __init__(self, seed, share):
-        self.random = random.Random(seed)
-        self.share = share
-        self.damaged = 0
-
-    def __call__(self, data):
-        if not data or self.random.random() >= self.share:
-            return data
-        self.damaged += 1
-        data = bytearray(data)
-        for _ in range(self.random.randint(1, 4)):
-            at = self.random.randrange(len(data) + 1)
-            how = self.random.randrange(4)
-            if how == 0 and at < len(data):
-                data[at] ^= 1 << self.random.randrange(8)
-            elif how == 1 and at < len(data):
-                del data[at]
-            elif how == 2 and at < len(data):
-                data.insert(at, data[at])
-            else:
-                data.insert(at, self.random.randrange(256))
-        return bytes(data)
-
-
 @sample_and_soak("frames", 5_000, 1_000_000)
 def test_no_damaged_modbus_frame_is_accepted(frames):
-    line = BadLine(1, 1.0)
+    line = BadLine(random.Random(1), 1.0)
     accepted = 0
     for i in range(frames):
         body = b"\x01\x04\x04" + (i * 2654435761 % 2**32).to_bytes(4, "big")
@@ -80,7 +54,7 @@ def test_no_damaged_modbus_frame_is_accepted(frames):
 def test_polling_a_meter_on_a_bad_line(seconds):
     wire = MeterWire()
     wire.set(power_w=11000)
-    to_meter, from_meter = BadLine(2, 0.05), BadLine(3, 0.05)
+    to_meter, from_meter = BadLine(random.Random(2), 0.05), BadLine(random.Random(3), 0.05)
 
     async def go():
         uart = Uart(lambda request: from_meter(wire.feed(to_meter(request))))
@@ -109,7 +83,7 @@ def test_polling_a_meter_on_a_bad_line(seconds):
 @sample_and_soak("polls", 500, 50_000)
 def test_polling_a_reader_on_a_bad_line(polls):
     wire = ReaderWire()
-    to_reader, from_reader = BadLine(4, 0.05), BadLine(5, 0.05)
+    to_reader, from_reader = BadLine(random.Random(4), 0.05), BadLine(random.Random(5), 0.05)
     uids = [bytes.fromhex(u) for u in ("DEADBEEF", "04A2243B6C5E80", "00112233445566778899")]
 
     async def go():

@@ -4,7 +4,6 @@ Everything that a scenario's steps do is here, and the truth that only the simul
 """
 
 import asyncio
-import socket
 import struct
 import threading
 from collections.abc import Callable, Coroutine
@@ -29,6 +28,7 @@ from tillsim.pki import Authority, Issued
 from tillsim.reader_wire import Activated, ReaderWire
 from tillsim.relay import TcpRelay
 from tillsim.tls_tap import TlsTap
+from tillsim.udp_server import UdpServer
 from tillsim.wires import SerialWire
 
 BROKER_PORT, NTP_PORT = 1883, 123  # as the board is told: they are others on this machine
@@ -43,24 +43,16 @@ _NTP_EPOCH_S = 2_208_988_800
 T = TypeVar("T")
 
 
-class TimeServer:
+class TimeServer(UdpServer):
     """An SNTP server (RFC 4330) on the simulated wall clock; silent about a time it has not."""
 
     def __init__(self, kernel: Kernel, unix_ms: Callable[[], int | None]) -> None:
+        super().__init__(kernel)
         self._unix_ms = unix_ms
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", 0))
-        self.port: int = self._socket.getsockname()[1]
-        self._kernel = kernel
-        kernel.watch(self)
 
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
-    def on_readable(self) -> None:
-        request, sender = self._socket.recvfrom(512)
+    def answer(self, request: bytes) -> bytes | None:
         if len(request) < 48:
-            return
+            return None
         now_ms = self._unix_ms()
         if now_ms is None:  # not synchronised itself: leap indicator 3, stratum 16 (section 4)
             stratum, leap, now_ms = 16, 0xC0, 0
@@ -68,11 +60,7 @@ class TimeServer:
             stratum, leap = 1, 0
         stamp = struct.pack(">II", now_ms // 1000 + _NTP_EPOCH_S, (now_ms % 1000 << 32) // 1000)
         head = bytes([leap | 0x24, stratum, request[2], 0xEC]) + bytes(8) + b"LOCL"
-        self._socket.sendto(head + stamp + request[40:48] + stamp + stamp, sender)
-
-    def close(self) -> None:
-        self._kernel.unwatch(self)
-        self._socket.close()
+        return head + stamp + request[40:48] + stamp + stamp
 
 
 class BackendDown(Exception):
