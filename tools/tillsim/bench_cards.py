@@ -1,12 +1,15 @@
 """From a card to the contactor: how long on this PC, and what a card's proof costs of the heap."""
 
 import random
+import tempfile
 from pathlib import Path
 
 from evtill.core import ev2
 from evtill.core.tokens import anonymous
+from tillctl import provision
 from tillctl.card_aes import aes
 from tillsim import on_board, play
+from tillsim.board import BLOCK, PARTITIONS
 from tillsim.card_sim import AID, SYSTEM, AesCard
 from tillsim.charger import COIL_PIN
 from tillsim.scenario import Scenario, Step, load
@@ -14,7 +17,7 @@ from tillsim.scenario import Scenario, Step, load
 UID = bytes.fromhex("04A2243B6C5E80")
 MASTER = bytes(range(16))
 SEED = b"fresh entropy, the same each run"
-TOKENS = 10_000  # what is provisioned over a serial port in half a minute
+TOKENS = 100_000
 SCENARIO = Path(__file__).parent / "demo" / "scenario.toml"
 
 _PROVE = """
@@ -49,6 +52,33 @@ began = time.ticks_us()
 for i in range(%(rounds)d):
     prove()
 print(time.ticks_diff(time.ticks_us(), began) / 1000 / %(rounds)d, code, garbage, kept)
+"""
+# A megabyte takes minutes over a serial port, so it goes into the flash image by itself.
+_PUT = """
+import sys, vfs
+image, start, blocks, source, name = sys.argv[1:]
+class Flash:
+    def __init__(self):
+        self.file = open(image, "r+b")
+    def _at(self, block, offset=0):
+        self.file.seek((int(start) + block) * %(block)d + offset)
+        return self.file
+    def readblocks(self, block, buf, offset=0):
+        self._at(block, offset).readinto(buf)
+    def writeblocks(self, block, buf, offset=0):
+        self._at(block, offset).write(buf)
+    def ioctl(self, op, arg):
+        return {4: int(blocks), 5: %(block)d}.get(op, 0)
+flash = Flash()
+vfs.mount(vfs.VfsLfs2(flash), "/f")
+with open(source, "rb") as given, open("/f/" + name, "wb") as file:
+    while True:
+        piece = given.read(4096)
+        if not piece:
+            break
+        file.write(piece)
+vfs.umount("/f")
+flash.file.close()
 """
 
 
@@ -102,11 +132,9 @@ def proof(hidden: bool, bits: int, rounds: int = 500) -> tuple[float, int, int, 
 def tap_ms(card: str, tokens: int = TOKENS) -> int:
     """Milliseconds of real time from the reader's last answer about the card to the contactor's
     command: look-up, readings, the durable start."""
-    rng = random.Random(2)
-    listed = [UID.hex(), *(rng.randbytes(7).hex() for _ in range(tokens - 1))]
     config = {"card_key": MASTER.hex()} if card != "uid" else {}
     base = load(SCENARIO)
-    scenario = Scenario(base.start_ms, base.timezone, base.tariff, listed, config, [
+    scenario = Scenario(base.start_ms, base.timezone, base.tariff, [UID.hex()], config, [
         Step(2000, "plug", {"kw": 11.0}),
         Step(5000, "tap", {"uid": UID.hex(), **({} if card == "uid" else {"card": card})}),
         Step(8000, "end", {}),
@@ -114,6 +142,7 @@ def tap_ms(card: str, tokens: int = TOKENS) -> int:
     with play.playing(scenario, real_time=True, bits=64) as playing:
         charger = playing.charger
         charger.card_key = MASTER
+        put_tokens(charger.board.image, bytes.fromhex(playing.registration["token_key"]), tokens)
         told: list[int] = []
         closed: list[int] = []
         feed, on_pin = charger.reader.feed, charger.kernel.on_pin
@@ -136,3 +165,13 @@ def tap_ms(card: str, tokens: int = TOKENS) -> int:
     return closed[0] - before[-1]
 
 
+def put_tokens(image: Path, key: bytes, n: int) -> None:
+    """Gives a charger that is switched off a list of `n` tokens, UID among them."""
+    rng = random.Random(2)
+    listed = [UID.hex(), *(rng.randbytes(7).hex() for _ in range(n - 1))]
+    start, blocks = PARTITIONS["data"]
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(provision.token_file(key, listed))
+        file.flush()
+        on_board.run(_PUT % {"block": BLOCK}, str(image), str(start), str(blocks), file.name,
+                     "tokens.bin", bits=64, heap="4M")  # fmt: skip
