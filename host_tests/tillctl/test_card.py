@@ -136,6 +136,16 @@ def test_an_ntag_that_hides_its_uid(adapter, keys, capsys):
     assert found["uid"].startswith("08") and found["true uid"] == CARD
 
 
+@pytest.mark.parametrize("write", [[], ["--write"]])
+def test_what_a_desfire_cannot_do_is_said_by_the_dry_run_as_well(adapter, keys, capsys, write):
+    chip = AesCard("desfire", UID)
+    adapter.wire.present_chip(chip)
+    command = ["card", "personalise", adapter.path, "--keys", str(keys), "--hide-uid", *write]
+    assert main(command) == 1 and not chip.applications
+    said = capsys.readouterr()
+    assert "would write" not in said.out and "hides its UID by" in said.err
+
+
 def test_a_card_of_another_operator_is_left_alone(adapter, keys, capsys, tmp_path):
     chip = AesCard("ntag424", UID).issue(b"another operator", b"their issuer key")
     before = [list(app.keys) for app in chip.applications.values()]

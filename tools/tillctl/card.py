@@ -132,6 +132,8 @@ async def _write(args: argparse.Namespace, keys: card_keys.Keys) -> int:
             return 0
         kind = state.removeprefix("partly ")
         print(f"card: {uid.hex().upper()}, {kind}, " + ("blank" if state == kind else "half done"))
+        if args.hide_uid and kind == "desfire":
+            raise CardError("a DESFire hides its UID by a setting of the whole card: not done here")
         what = f"keys 1, 2 and 0 for {keys.system.decode()}, application {keys.aid.hex()}"
         if args.hide_uid:
             what += ", a random UID from now on"

@@ -92,10 +92,8 @@ def state(keys: Keys, shown: bytes) -> Talk[str]:
 
 def personalise(keys: Keys, kind: str, hide_uid: bool) -> Talk[bytes]:
     """Dialogue: writes the keys to a blank card; its true UID. The issuer's key comes last, so that
-    a card which is pulled away is begun again. Raises CardError."""
+    a card which is pulled away is begun again. hide_uid: of an NTAG. Raises CardError."""
     if kind == "desfire":
-        if hide_uid:
-            raise CardError("a DESFire hides its UID by a setting of the whole card: not done here")
         yield ev2.apdu(ev2.SELECT_APPLICATION, bytes(3))
         reply = bytes((yield ev2.apdu(_CREATE_APPLICATION, keys.aid + _SETTINGS)))
         if reply not in (ev2.OK, _EXISTS):
