@@ -166,3 +166,21 @@ def test_a_forged_or_malformed_acknowledgement_frees_nothing(tmp_path):
     check(result)
     assert "ack_invalid" in result.events
     assert CARD
+
+
+def test_the_power_goes_in_every_state(tmp_path):
+    """One charger's bad day: nothing of it is lost, nothing billed twice."""
+    text = HEAD + step(2, "kill") + step(4, "boot")  # available
+    text += tap(15) + step(20, "kill") + step(22, "boot")  # authorised: that is over
+    text += tap(35) + step(40, "plug", kw=11) + step(100, "kill") + step(110, "boot")  # charging
+    text += tap(130) + step(160, "power", kw=0) + step(230, "kill") + step(240, "boot")  # suspended
+    text += step(250, "power", kw=11) + tap(260) + step(320, "kill", at_write=3) + tap(321)
+    text += step(340, "boot")  # finishing
+    text += tap(360) + step(420, "kill") + step(425, "meter", fault="silent") + step(430, "boot")
+    text += step(450, "kill") + step(455, "meter", fault="none") + step(460, "boot")  # faulted
+    text += tap(480) + tap(540) + step(560, "unplug") + step(600, "end")
+    result = run(tmp_path, text)
+    check(result, sessions=5)
+    reasons = [record["stop_reason"] for record in result.records]
+    assert reasons[:2] + reasons[3:] == ["PowerLoss", "PowerLoss", "PowerLoss", "Local"]
+    assert reasons[2] in ("PowerLoss", "Local")
