@@ -6,6 +6,7 @@ import pytest
 
 from evtill.core import record
 from evtill.core.session import EVENTS, INITIAL, RUNNING, STATES, step
+from tillsim import bench_session
 
 A, B = b"\x04\xa2", b"\x99\x99"
 
@@ -122,3 +123,9 @@ def test_nothing_starts_twice():
     for pair in itertools.product(["plugged", "accepted", "started"], repeat=2):
         _, effects = play(("tap", A), "accepted", "plugged", "started", *pair)
         assert [e for e in effects if e[0] == "start"] == [("start", A)]
+
+
+def test_steps_take_no_growing_heap_on_a_board():
+    count, garbage, _, kept = bench_session.steps()
+    assert kept <= 0
+    assert garbage <= 200 * count  # a state and its effects: tuples, soon forgotten

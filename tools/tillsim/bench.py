@@ -10,6 +10,7 @@ from tillsim import (
     bench_heap,
     bench_link,
     bench_meter,
+    bench_session,
     bench_tariff,
     bench_tokens,
 )
@@ -23,6 +24,7 @@ def main() -> int:
         ("Token lists", bench_tokens.lines),
         ("Cards", bench_cards.lines),
         ("Meters", bench_meter.lines),
+        ("Session states", bench_session.lines),
         ("Link: records a second, against plain umqtt.simple", bench_link.lines),
         ("P-256: executed instructions (valgrind's cachegrind, 32-bit)", _crypto),
     ):
