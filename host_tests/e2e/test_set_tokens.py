@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from evtill.core.tokens import BLOCKED
 from host_tests.e2e.charger import CARD, HEAD, Outcome, charger, check, outcome, run, step, tap
 from host_tests.e2e.test_commands import command
 from host_tests.net.file_server import FileServer
@@ -142,6 +143,23 @@ def test_whatever_is_wrong_the_list_that_is_there_stays_and_an_event_says_why(tm
     check(result)  # who charges by what version 8 says
     assert [path for path, _ in server.heard].count("/good") == 1
     assert "/untrusted" not in [path for path, _ in server.heard]
+
+
+def test_a_card_that_is_blocked_while_it_charges_ends_its_session(tmp_path, operator):
+    """And one that is only gone from the list still stops what it began (see above)."""
+    blocked = listed({CARD: Token("g", BLOCKED), OTHER: Token("g")})
+    files = {
+        "/first": sealed(listed({CARD: Token("g")}).encode(), operator, 7),
+        "/blocked": sealed(blocked.encode(), operator, 8),
+    }
+    text = HEAD + CONFIG + order(5, "/first", files) + tap(60) + step(63, "plug", kw=11)
+    text += order(150, "/blocked", files) + step(200, "unplug") + tap(220) + step(240, "end")
+    with served(tmp_path, text, operator, files) as (playing, _):
+        playing.run()
+        result = outcome(playing, tmp_path / "out")
+    check(result)
+    assert result.records[0]["stop_reason"] == "DeAuthorized"
+    assert "card is blocked" in result.shown().replace(" | ", " ")
 
 
 def test_a_charger_without_a_payment_host_fetches_nothing(tmp_path):

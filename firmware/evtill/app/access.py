@@ -200,16 +200,13 @@ class Access:
             return False
         return mine is not None and mine[0] == other[0]
 
-    def still_allows(self, token):
-        """Whether the list has nothing against a token that it, or nobody, was asked for. While
-        it cannot be read, it has not."""
+    def is_blocked(self, token):
+        """Whether the list says so now. One that is only gone from it goes on with what it began."""
         try:
             found = self.tokens.find(token)
         except (OSError, lists.TokenListError):
-            return True
-        if found is None:
-            return self._config["offline"] == "floor" and bool(self.ask)
-        return not lists.why_not(found, self.unix_s())
+            return False
+        return found is not None and bool(found[1] & lists.BLOCKED)
 
     def unix_s(self):
         unix_ms = self._clock.unix_ms()

@@ -129,13 +129,11 @@ class ChargePoint:
         return None
 
     def recheck(self):
-        """The token list has changed: a session that it no longer allows ends."""
+        """The token list has changed: a session whose card it blocks now ends."""
         token = self.state[1]
-        session = self._till.session
-        if self.state[0] not in states.RUNNING or not session or not isinstance(token, bytes):
-            return
-        if session.start["how"] == "WHITELIST" and not self.access.still_allows(token):
-            self.post("stop", "DeAuthorized")
+        if self.state[0] in states.RUNNING + ("authorised",) and isinstance(token, bytes):
+            if self.access.is_blocked(token):
+                self.post("stop", "DeAuthorized")
 
     def status(self):
         """The state as the backend sees it."""

@@ -157,6 +157,7 @@ class Commands:
 
             why = "version %d" % await token_fetch.fetch(app, path, sha256)
             name = "tokens_changed"
+            app.charge_point.recheck()
         except EvtillError as e:
             why = str(e)
         except OSError as e:
