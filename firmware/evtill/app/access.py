@@ -201,7 +201,7 @@ class Access:
         return mine is not None and mine[0] == other[0]
 
     def is_blocked(self, token):
-        """Whether the list says so now. One that is only gone from it goes on with what it began."""
+        """Whether the list says so now. One that is only gone from it stays welcome."""
         try:
             found = self.tokens.find(token)
         except (OSError, lists.TokenListError):
