@@ -102,6 +102,32 @@ def test_the_same_again_is_no_error(app, operator):
     assert app.take(signed) == app.take(signed) == 6
 
 
+def test_flash_that_fails_right_after_the_swap_shows_nobody_the_old_lists_groups(app, operator):
+    new_cards = cards(130, 2)
+    read_at, broken = app.tokens.read_at, []
+
+    def failing(offset, n):
+        if broken:
+            raise OSError(5)
+        return read_at(offset, n)
+
+    swap = app.tokens.swap
+
+    def swapped(path):
+        broken.append(True)
+        swap(path)
+
+    app.tokens.read_at, app.tokens.swap = failing, swapped
+    with pytest.raises(OSError):
+        app.take(sealed(build(new_cards, KEY).encode(), operator, 6))
+    with pytest.raises(OSError):
+        app.tokens.find(token_of(KEY, next(iter(new_cards))))
+    broken.clear()
+    for uid, token in new_cards.items():
+        assert app.tokens.find(token_of(KEY, uid)) == (token.group or None, 0, None, None)
+    assert app.tokens.version == 6
+
+
 def test_whatever_is_wrong_the_old_list_stays(app, operator, tmp_path_factory):
     stranger = artefacts.OperatorKey(tmp_path_factory.mktemp("key") / "operator.pem", make=True)
     listed = build(cards(90, 2), KEY)

@@ -36,15 +36,21 @@ class TokenStore:
     def open(self):
         """Opens the list that is there now."""
         self.close()
+        self.find = self._find_again  # not by the list that was here before
         self.list = found = TokenList(self.read_at, self.key)
-        self.find = found.find
         after = os.stat(self.path)[6] - found.size
         if after == 0:
             self.version = 0
             self.sha256 = files.sha256_of(self.path)
-            return
-        self.version, sha256 = unstamp(self.read_at(found.size, min(after, STAMP + 1)))
-        self.sha256 = str(binascii.hexlify(sha256), "ascii")
+        else:
+            self.version, sha256 = unstamp(self.read_at(found.size, min(after, STAMP + 1)))
+            self.sha256 = str(binascii.hexlify(sha256), "ascii")
+        self.find = found.find
+
+    def _find_again(self, token):
+        """find() after flash did not give the list: perhaps it does now."""
+        self.open()
+        return self.find(token)
 
     def installed(self):
         """(version, SHA-256) of the list that is here."""
