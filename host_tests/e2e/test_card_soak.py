@@ -1,10 +1,12 @@
 """Fifty taps a minute of cards of all kinds, good ones among them: a sample; an hour in soak."""
 
 import random
+import re
 
 from host_tests.drivers.test_soak import sample_and_soak
 from host_tests.e2e.charger import CARD, HEAD, check, run, step
 from host_tests.e2e.test_cards import AES, touch
+from host_tests.e2e.test_commands import command
 
 PERIOD_S = 1.2
 TAPS = {  # what each may be, and the events that it may cause
@@ -40,10 +42,13 @@ def test_fifty_taps_a_minute(tmp_path, minutes):
             text += touch(round(at, 3), what.pop("card"), what.pop("key", "right"),
                           what.pop("uid", CARD), **what)  # fmt: skip
         at += PERIOD_S
+    text += command(65, "diagnostics") + command(round(end + 20, 3), "diagnostics")
     result = run(tmp_path, text + step(round(end + 30, 3), "end"))
     check(result, sessions=sessions)
     assert {record["auth"]["assurance"] for record in result.records} == {"aes"}
     assert {record["stop_reason"] for record in result.records} == {"Local"}
+    before, after = (int(re.search(r"heap (\d+) used", said)[1]) for _, said in result.results)
+    assert after - before < 3000  # of 64 bits: nothing grows by the tap
     told = set(result.events)
     assert "task_restarted" not in told and "reader_fault" not in told
     assert b"MemoryError" not in (tmp_path / "out" / "console.log").read_bytes()
