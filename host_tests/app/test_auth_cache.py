@@ -89,7 +89,7 @@ def test_damage_is_forgotten_not_believed(tmp_path, how):
 _ON_FLASH = """
 import gc
 import ramflash
-from evtill.app.auth_cache import keep, look
+from evtill.app.auth_cache import SLOTS, keep, look
 cut = 0
 whole = [None, (None, 0, 1800000060, 500), (None, 0, 1800000090, None)]
 seen = set()
@@ -97,6 +97,8 @@ while True:
     flash = ramflash.Flash(8)
     ramflash.mount(flash, make=True)
     keep("/f", b"12345678", 1800000000, 1800000060, 500)
+    for n in range(SLOTS - 1):
+        keep("/f", ("other%03d" % n).encode(), 1800000000, 1800000060)
     flash.cut(cut // 3, cut % 3)
     try:
         keep("/f", b"12345678", 1800000000, 1800000090)

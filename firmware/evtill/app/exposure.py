@@ -5,12 +5,11 @@ Loaded for a look and given back: it keeps nothing in the heap. File owed.bin: a
 of these (4); written before the session's START. A slot counts while the journal says that its
 record waits: nothing is added up that could drift, and a start that came to nothing counts for
 nothing. (A power cut just before its START may leave its number to another session's record, and
-its amount with it until that is acknowledged: too much, never too little.) LittleFS replaces a slot
-whole or not at all; one that is damaged is a free one.
+its amount with it until that is acknowledged: too much, never too little.) A slot that is damaged
+is a free one.
 """
 
-import binascii
-import struct
+from evtill.app.files import put_slot, slots
 
 _SLOT = 20
 _SLOTS = 512  # when all of them wait, nobody else is allowed
@@ -26,12 +25,12 @@ def bound(config, folder, token, waits, ceiling):
     words for the display, which of them bounds it, else None; with ceiling 0 it may not begin.
     waits(seq): whether the backend lacks the record. Raises JournalError, OSError."""
     own = together = n = 0
-    for _, known, seq, minor in _slots(folder):
-        if known is not None and waits(seq):
+    for _, found in slots(folder + _FILE, _FORMAT):
+        if found and waits(found[1]):
             n += 1
-            together += minor
-            if known == token:
-                own += minor
+            together += found[2]
+            if found[0] == token:
+                own += found[2]
     why = None
     for cap, owed, words in (
         (config["offline_token_minor"], own, _OF_CARD),
@@ -51,37 +50,12 @@ def is_bounded(config):
 def owe(folder, token, seq, minor, waits):
     """Makes durable that the session whose record is to be `seq` may cost `minor`; takes the slot
     of an earlier attempt at that seq, a free one, or a new one. Raises JournalError, OSError."""
-    at = None
-    end = 0
-    for offset, known, found, _ in _slots(folder):
-        end = offset + _SLOT
-        if known is not None and found == seq:
-            at = offset
+    free = end = None
+    for at, found in slots(folder + _FILE, _FORMAT):
+        end = at + _SLOT
+        if found and found[1] == seq:
+            free = at
             break
-        if at is None and (known is None or not waits(found)):
-            at = offset
-    data = struct.pack(_FORMAT, token, seq, minor)
-    with open(folder + _FILE, "r+b" if end else "wb") as file:
-        file.seek(end if at is None else at)
-        file.write(data + struct.pack("<I", binascii.crc32(data)))
-
-
-def _slots(folder):
-    """Yields (offset, token or None for a damaged one, seq, minor) of each slot; nothing where
-    there is no file."""
-    try:
-        file = open(folder + _FILE, "rb")
-    except OSError as e:
-        if e.args[0] != 2:  # ENOENT
-            raise
-        return
-    with file:
-        for at in range(0, _SLOTS * _SLOT, _SLOT):
-            slot = file.read(_SLOT)
-            if len(slot) < _SLOT:
-                return
-            if struct.unpack("<I", slot[16:])[0] != binascii.crc32(slot[:16]):
-                yield at, None, 0, 0
-            else:
-                token, seq, minor = struct.unpack(_FORMAT, slot[:16])
-                yield at, token, seq, minor
+        if free is None and not (found and waits(found[1])):
+            free = at
+    put_slot(folder + _FILE, end if free is None else free, _FORMAT, token, seq, minor)

@@ -7,6 +7,7 @@ that was whole, which an open session may need when the other has been replaced.
 import binascii
 import hashlib
 import os
+import struct
 
 _TARIFFS = ("/tariff.bin", "/tariff.good")
 
@@ -27,6 +28,38 @@ def write(path, content):
     with open(path + ".new", "wb") as f:
         f.write(content)
     os.rename(path + ".new", path)
+
+
+def slots(path, form):
+    """Yields (offset, fields) of each whole slot of a file: its fields, in struct's `form`, and the
+    CRC-32 of them (4, little-endian); fields is None of a damaged one. Nothing where there is no
+    file."""
+    size = struct.calcsize(form)
+    at = 0
+    try:
+        file = open(path, "rb")
+    except OSError as e:
+        if e.args[0] != 2:  # ENOENT
+            raise
+        return
+    with file:
+        while True:
+            slot = file.read(size + 4)
+            if len(slot) < size + 4:
+                return
+            data = slot[:size]
+            whole = struct.unpack("<I", slot[size:])[0] == binascii.crc32(data)
+            yield at, struct.unpack(form, data) if whole else None
+            at += size + 4
+
+
+def put_slot(path, at, form, *fields):
+    """Writes a slot at an offset of slots(), or behind the last one; None: the first of a new file.
+    LittleFS does it whole or not at all."""
+    data = struct.pack(form, *fields)
+    with open(path, "wb" if at is None else "r+b") as file:
+        file.seek(at or 0)
+        file.write(data + struct.pack("<I", binascii.crc32(data)))
 
 
 def sha256_of(path):
