@@ -18,6 +18,19 @@ _COIL_PIN = 4
 _FEEDBACK_PIN = 5
 _PLUG_PIN = 6  # high while a plug is in the car (control pilot state B or C)
 _PULSE_PIN = 7  # a pulse meter's S0 output, which pulls it down
+# Around the socket, where it is more than a contact. Inputs are pulled up: a broken wire counts
+# as a tripped device and a pressed button.
+_LOCKED_PIN = 8
+_RCD_PIN = 9
+_EMERGENCY_PIN = 10
+_STOP_PIN = 11
+_POWER_FAIL_PIN = 12
+_LOCK_PIN = 13
+_UNLOCK_PIN = 14
+_PWM_PIN = 15
+_PILOT_ADC = 16
+_PROXIMITY_ADC = 17
+_TEMPERATURE_ADC = 18
 _WATCHDOG_MS = 8000
 
 
@@ -61,6 +74,38 @@ def contactor():
 def plugged():
     """Whether a plug is in the car."""
     return bool(machine.Pin(_PLUG_PIN, machine.Pin.IN).value())
+
+
+def circuit(config):
+    """What is around the socket, as plug_side.PlugSide takes it. None: there is only a contact."""
+    from evtill.drivers.inputs import Inputs
+    from evtill.drivers.lock import SocketLock
+    from evtill.drivers.pilot import Pilot
+
+    pin, adc, to = machine.Pin, machine.ADC, machine.Pin.OUT
+    proximity, sensor = adc(pin(_PROXIMITY_ADC)), adc(pin(_TEMPERATURE_ADC))
+
+    def ohm():
+        """Of the cable's resistor, below 1 kOhm to 3.3 V."""
+        mv = proximity.read_uv() // 1000
+        return 1000 * mv // (3300 - mv) if mv < 3290 else 1000000
+
+    def celsius():
+        """0.5 V at 0 degrees, 10 mV each; None where the sensor is torn off or shorted."""
+        mv = sensor.read_uv() // 1000
+        return (mv - 500) // 10 if 100 < mv < 2500 else None
+
+    lock = None
+    if config["plug"] == "socket":
+        lock = SocketLock(pin(_LOCK_PIN, to), pin(_UNLOCK_PIN, to), pin(_LOCKED_PIN))
+    pwm = machine.PWM(pin(_PWM_PIN, to), freq=1000, duty_u16=65535)
+    return {
+        "pilot": Pilot(adc(pin(_PILOT_ADC)), pwm, config["pilot_low_mv"], config["pilot_high_mv"]),
+        # In the order of plug_side's bits, and so many looks until each counts.
+        "inputs": Inputs([(pin(_RCD_PIN), 2), (pin(_EMERGENCY_PIN), 2), (pin(_STOP_PIN), 2),
+                          (pin(_POWER_FAIL_PIN), 1)]),
+        "lock": lock, "ohm": ohm, "celsius": celsius,
+    }  # fmt: skip
 
 
 def display():

@@ -53,3 +53,11 @@ def test_an_unknown_key_is_named_with_the_known_ones():
 def test_what_is_no_json_object_is_said(text):
     with pytest.raises(ConfigError, match=r"^the configuration is not"):
         parse(text)
+
+
+@pytest.mark.parametrize(
+    "pair", [{"pilot_low_mv": 2900}, {"derate_start_c": 90, "derate_stop_c": 80}]
+)
+def test_a_range_that_is_upside_down_is_said(pair):
+    with pytest.raises(ConfigError, match=r"^(pilot_low_mv|derate_start_c) must be below "):
+        parse(json.dumps(GOOD | pair))

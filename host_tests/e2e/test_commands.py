@@ -136,7 +136,7 @@ def test_commands_that_the_state_does_not_allow(tmp_path):
     check(result)
     assert result.results[:5] == [
         ("rejected", "no session"), ("rejected", "charging"), ("rejected", "a session is running"),
-        ("rejected", "unlock is not supported"), ("rejected", "method is out of range"),
+        ("rejected", "there is no lock"), ("rejected", "method is out of range"),
     ]  # fmt: skip
     assert result.results[5][0] == "accepted" and "records" in result.results[5][1]
     assert result.results[6] == ("accepted", "") and result.events.count("boot") == 2

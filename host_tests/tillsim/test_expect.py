@@ -10,19 +10,21 @@ from tillsim.scenario import EXPECT, Step
 
 RECORDS = [
     {"stop_reason": "Local", "total_energy_wh": 500, "total_cost": {"incl_minor": 29},
-     "flags": ["power_cut"]},
-    {"stop_reason": "Remote", "total_energy_wh": 0, "total_cost": {"incl_minor": 0}, "flags": []},
+     "flags": ["power_cut"], "clock": {"duration_ms": 61999}},
+    {"stop_reason": "Remote", "total_energy_wh": 0, "total_cost": {"incl_minor": 0}, "flags": [],
+     "clock": {"duration_ms": 2000}},
 ]  # fmt: skip
 MET = {
     "sessions": 2, "stop_reason": ["Local", "Remote"], "energy_wh": [500, 0],
-    "cost_minor": [29, 0], "flags": ["power_cut"], "events": ["boot", "tamper"],
+    "time_s": [61, 2], "cost_minor": [29, 0], "flags": ["power_cut"], "events": ["boot", "tamper"],
     "no_events": ["ground_fault"], "results": ["accepted", "rejected: no ses"],
     "shown": ["Ready", "Bye | now"], "not_shown": ["Sorry"],
 }  # fmt: skip
 NOT_MET = {
     "sessions": 1, "stop_reason": "Local", "energy_wh": [500, 1], "cost_minor": [29],
-    "flags": ["resumed"], "events": ["boot", "ground_fault"], "no_events": ["tamper"],
-    "results": ["accepted"], "shown": ["Bye | now", "Ready"], "not_shown": ["Bye"],
+    "time_s": [62, 2], "flags": ["resumed"], "events": ["boot", "ground_fault"],
+    "no_events": ["tamper"], "results": ["accepted"], "shown": ["Bye | now", "Ready"],
+    "not_shown": ["Bye"],
 }  # fmt: skip
 
 

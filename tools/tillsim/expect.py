@@ -64,6 +64,10 @@ class Judge:
         have = [record["total_energy_wh"] for record in self._records]
         yield from self._is(key, wanted, have)
 
+    def _time_s(self, key: str, wanted: list[int]) -> Iterator[Finding]:
+        have = [record["clock"]["duration_ms"] // 1000 for record in self._records]
+        yield from self._is(key, wanted, have)
+
     def _cost_minor(self, key: str, wanted: list[int]) -> Iterator[Finding]:
         have = [record["total_cost"]["incl_minor"] for record in self._records]
         yield from self._is(key, wanted, have)
@@ -105,6 +109,7 @@ _RULES: dict[str, Callable[..., Iterator[Finding]]] = {
     "sessions": Judge._sessions,
     "stop_reason": Judge._stop_reason,
     "energy_wh": Judge._energy_wh,
+    "time_s": Judge._time_s,
     "cost_minor": Judge._cost_minor,
     "flags": Judge._flags,
     "events": Judge._some,

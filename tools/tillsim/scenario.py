@@ -222,6 +222,7 @@ EXPECT: dict[str, Check] = {
     "sessions": _whole(0, 1000),
     "stop_reason": (_reasons, "a stop reason, or a list of them: one for each record"),
     "energy_wh": (_amounts, "a list of Wh, one for each record"),
+    "time_s": (_amounts, "a list of whole seconds from start to end, one for each record"),
     "cost_minor": (_amounts, "a list of minor units incl. VAT, one for each record"),
     "flags": (_names(record.FLAGS), "a list of flags that some record has"),
     "events": (_names(record.EVENTS), "a list of events that are reported"),

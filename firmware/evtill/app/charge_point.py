@@ -20,7 +20,6 @@ from evtill.core.errors import (
     TariffError,
 )
 
-_PLUG_MS = 250
 _RETRY_MS = 5000  # between attempts at what flash or the meter refuses
 _CONTACT_MS = 100  # contacts have moved by then
 _REBOOT_MS = 3000
@@ -29,16 +28,15 @@ _QUEUE = 16
 
 
 class ChargePoint:
-    """parts: {"meter", "reader", "contactor", "display", "plugged", "reset", "recovery"};
-    report(name, detail): an event; beat(task name): the supervisor's.
+    """parts: {"meter", "reader", "contactor", "display", "plugged", "circuit", "reset",
+    "recovery"}; report(name, detail): an event; beat(task name): the supervisor's.
 
-    state: as in core.session. access, face, metering, taps: the parts of it that have a module."""
+    state: as in core.session. access, face, metering, plug, taps: the parts of it that have a
+    module."""
 
     def __init__(self, config, parts, till, tokens, clock, report, beat):
         self._config = config
         self._meter = parts["meter"]
-        self._contactor = parts["contactor"]
-        self._plugged = parts["plugged"]
         self._reset = parts["reset"]
         self._recovery = parts["recovery"]
         self._till = till
@@ -52,6 +50,16 @@ class ChargePoint:
         self.taps = Taps(
             config, parts["reader"], self.access, clock, self.face, report, beat, self
         )  # fmt: skip
+        if parts["circuit"]:
+            from evtill.app.plug_side import PlugSide
+
+            self.plug = PlugSide(
+                config, parts["circuit"], parts["contactor"], report, beat, self
+            )  # fmt: skip
+        else:
+            from evtill.app.plug_contact import PlugContact
+
+            self.plug = PlugContact(parts["plugged"], parts["contactor"], self.post, beat)
         self._queue = []
         self._wake = asyncio.Event()
         self._plug_deadline_ms = None
@@ -95,7 +103,7 @@ class ChargePoint:
         return why
 
     def _why_busy(self):
-        why = self._recovery.why or self._till.why_not()
+        why = self._recovery.why or self.plug.why or self._till.why_not()
         return self.state[0] if why is None and self.state[0] != "available" else why
 
     def reserve(self, booking):
@@ -150,7 +158,7 @@ class ChargePoint:
         Begun anew by the supervisor, it may find a session whose end died halfway: what is
         durable of it is in the journal, and a boot settles it from there."""
         if self._till.session and self.state[0] not in states.RUNNING:
-            self._contactor.open()
+            self.plug.open()
             self._reset()
         while True:
             self._beat("session")
@@ -216,10 +224,10 @@ class ChargePoint:
         """Why nobody can charge, as the driver reads it; None where somebody can."""
         name = self.state[0]
         if name == "available":
-            return SILENT if self.metering.lost else self._till.why_not()
+            return SILENT if self.metering.lost else self.plug.why or self._till.why_not()
         if name == "finishing":
             return SILENT if self._ended else FAULTY
-        return self._recovery.why or "please call us"
+        return self._recovery.why or self.plug.why or "please call us"
 
     async def _watch_booking(self, now_ms):
         """A reservation that is over is billed and dropped."""
@@ -281,25 +289,16 @@ class ChargePoint:
             self._journal_fault(e)
         return not self._journal_failed
 
+    def save_now(self):
+        """The supply fails: what a running session has come to is made durable at once."""
+        session = self._till.session
+        if self.state[0] in states.RUNNING and session and session.stop is None:
+            self._checkpoint()
+
     def _journal_fault(self, e):
         if not self._journal_failed:
             self._journal_failed = True
             self._report("journal_fault", str(e))
-
-    # -- tasks --------------------------------------------------------------------------------
-
-    async def run_plug(self):
-        """Task: the plug's state, taken for true once it was the same twice."""
-        known = False
-        before = False
-        while True:
-            self._beat("plug")
-            now = self._plugged()
-            if now == before and now != known:
-                known = now
-                self.post("plugged" if now else "unplugged")
-            before = now
-            await asyncio.sleep_ms(_PLUG_MS)
 
     # -- effects of core.session --------------------------------------------------------------
 
@@ -329,6 +328,9 @@ class ChargePoint:
                 why = await self._seal(True)
                 if why:
                     return self._start_refused("meter does not sign", why)
+            why = await self.plug.prepare()
+            if why:
+                return self._start_refused(why)
             reading = await self.metering.patiently(self.metering.read)
             reserved = self._reserved(claim)
             ceiling = claim.auth["ceiling_minor"]
@@ -373,10 +375,10 @@ class ChargePoint:
                 self._journal_fault(e)
 
     async def _let_flow(self):
-        """Closes the contactor of a session whose START is durable."""
-        self._contactor.close()
+        """Lets energy flow in a session whose START is durable."""
+        self.plug.close()
         if not self._checkpoint():  # which says that energy may have flowed
-            self._contactor.open()
+            self.plug.open()
             self._till.session = None
             self._recovery.why = FAULTY
             self.post("fault", "TillFault")
@@ -387,7 +389,7 @@ class ChargePoint:
         self._checkpoint_ms = self._clock.now_ms()
         self.metering.hurry()
         self._report("session_started", "seq %d" % self._till.session.start["seq"])
-        if not self._contactor.agrees():
+        if not self.plug.agrees():
             self._report("contactor_fault", "does not close")
             self.post("fault", "TillFault")
         return "started", None
@@ -416,7 +418,9 @@ class ChargePoint:
 
     async def _stop(self, reason):
         """Energy off first, then the final reading, then everything durable."""
-        self._contactor.open()
+        if reason in ("Local", "Remote"):  # else it is urgent
+            await self.plug.ease()
+        self.plug.open()
         self._ended = (reason, self._clock.now_ms())
         await asyncio.sleep_ms(_CONTACT_MS)
         return ("closed", None) if await self._finish() else None
@@ -443,7 +447,7 @@ class ChargePoint:
                 return False
             register_wh = session.register_wh
             session.flag("end_reading_missing")
-        if self._contactor.welded():
+        if self.plug.welded():
             session.flag("contactor_welded")
             self._report("contactor_welded", "")
         signed = None
@@ -478,6 +482,7 @@ class ChargePoint:
 
     async def _say_refused(self, why):
         self._plug_deadline_ms = None
+        self.plug.open()
         self.face.message(screens.refused(why))
 
     async def _say_cancelled(self, _):
@@ -487,11 +492,11 @@ class ChargePoint:
         self.face.message(screens.in_use(), 3)
 
     async def _say_finished(self, _):
-        if self._contactor.welded():
+        if self.plug.welded():
             self.post("fault", "TillFault")
 
     async def _say_fault(self, reason):
-        self._contactor.open()
+        self.plug.open()
 
     async def _say_available(self, _):
         self.face.clear()

@@ -43,7 +43,7 @@ class Commands:
     def _carry_out(self, name, args):
         job = {
             "start": self._start, "raise_ceiling": self._raise_ceiling, "stop": self._stop,
-            "reserve": self._reserve, "cancel": self._cancel,
+            "reserve": self._reserve, "cancel": self._cancel, "unlock": self._unlock,
             "set_time": self._set_time, "diagnostics": self._diagnostics, "reboot": self._reboot,
             "set_tokens": self._set_tokens,
         }.get(name)  # fmt: skip
@@ -125,6 +125,18 @@ class Commands:
         """args: ref of the reservation."""
         _check(args, {"ref": _is_ref}, {})
         _answer(self._app.charge_point.cancel, args["ref"], self._app.clock.unix_ms())
+
+    def _unlock(self, args):
+        """Ends a session first, and lets the cable go when no energy flows any more. Whether the
+        bolt has moved then, an event says if it has not."""
+        _check(args, {}, {})
+        point = self._app.charge_point
+        why = point.plug.unlock()
+        if why:
+            raise CommandError(why)
+        if point.state[0] in states.RUNNING + ("authorised",):
+            point.post("stop", "Remote")
+            return "the session is stopped first"
 
     def _set_time(self, args):
         """args: unix_ms."""

@@ -175,6 +175,15 @@ class App:
         )  # fmt: skip
         self.meter.model, self.meter.vendor = model, vendor
 
+    def _circuit(self):
+        """What the board has around its socket, as plug_side takes it; None for a plain contact."""
+        if self.config["plug"] == "contact":
+            return None
+        circuit = self.hw.circuit(self.config)
+        if circuit is None:
+            raise ConfigError("plug: this board has a contact only")
+        return circuit
+
     def _make_tasks(self):
         from evtill.app.charge_point import ChargePoint
         from evtill.app.commands import Commands
@@ -185,8 +194,8 @@ class App:
         watchdog = hw.watchdog()
         self.supervisor = supervisor = Supervisor(watchdog.feed, report)
         parts = {"meter": self.meter, "reader": hw.reader(), "contactor": self.contactor,
-                 "display": self.display, "plugged": hw.plugged, "reset": hw.reset,
-                 "recovery": self.recovery}  # fmt: skip
+                 "display": self.display, "plugged": hw.plugged, "circuit": self._circuit(),
+                 "reset": hw.reset, "recovery": self.recovery}  # fmt: skip
         self.charge_point = point = ChargePoint(
             self.config, parts, self.till, self.tokens, self.clock, report, supervisor.beat
         )
@@ -199,7 +208,7 @@ class App:
             point.access.ask = self.uplink.authorise
         supervisor.add("session", point.run_session, 30000)
         supervisor.add("reader", point.taps.run, 60000)
-        supervisor.add("plug", point.run_plug, 10000)
+        supervisor.add("plug", point.plug.run, 10000)
         supervisor.add("meter", point.metering.run, 30000)
         supervisor.add("uplink", self.uplink.run, 180000)
         supervisor.add("clock", self.uplink.run_clock, 7200000)

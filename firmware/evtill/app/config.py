@@ -44,6 +44,15 @@ KEYS = {
     "meter_loss_s": (("int", 10, 86400), 60),
     "max_power_w": (("int", 1000, 400000), 22000),
     "idle_power_w": (("int", 1, 1000), 60),
+    # contact: a plain one says that a plug is in. tethered: a cable of the charger's own, with a
+    # control pilot. socket: others' cables, with proximity contact and lock as well.
+    "plug": (("one", ("contact", "tethered", "socket")), "contact"),
+    "max_current_a": (("int", 6, 80), 32),
+    "ventilated": (("one", ("off", "on")), "off"),  # whether a car in state D may charge here
+    "pilot_low_mv": (("int", 0, 5000), 500),  # what the ADC sees of the pilot's -12 V
+    "pilot_high_mv": (("int", 0, 5000), 2900),  # ... and of its +12 V
+    "derate_start_c": (("int", 0, 150), 60),  # from here on the current falls
+    "derate_stop_c": (("int", 0, 150), 80),  # above it there is none
     "plug_timeout_s": (("int", 10, 600), 60),
     "checkpoint_s": (("int", 10, 900), 60),
     "publish_meter_s": (("int", 10, 600), 10),
@@ -74,7 +83,7 @@ def parse(text):
     for key in given:
         if key not in KEYS:
             raise ConfigError("unknown key %s; known: %s" % (key, ", ".join(sorted(KEYS))))
-    config = {}
+    config: dict = {}
     for key in sorted(KEYS):
         kind, default = KEYS[key]
         if key not in given and default is None:
@@ -85,6 +94,9 @@ def parse(text):
         config[key] = value
     if not config["card_key"] and (config["aes_groups"] or config["least_assurance"] == "aes"):
         raise ConfigError("least_assurance aes and aes_groups need a card_key")
+    for low, high in (("pilot_low_mv", "pilot_high_mv"), ("derate_start_c", "derate_stop_c")):
+        if config[low] >= config[high]:
+            raise ConfigError("%s must be below %s" % (low, high))
     return config
 
 

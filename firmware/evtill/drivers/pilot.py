@@ -5,7 +5,11 @@ of a 1 kHz square wave on it. All numbers are integers that need no heap: mV, A,
 period.
 """
 
-A, B, C, D, E, F = range(6)  # no car; a car; it wants energy; ... with ventilation; short; dead
+# Levels: no car; a car; it wants energy; ... with ventilation; a short; a dead pilot.
+_A = 0
+_B = 1
+_D = 3
+_E = 4
 LETTERS = "ABCDEF"
 
 # Table A.4 puts the levels at 12, 9, 6, 3, 0 and -12 V, each with 1 V to both sides, and leaves 1 V
@@ -27,7 +31,7 @@ _CABLES = ((150, 63), (330, 32), (1000, 20), (2200, 13))
 
 def level_of(mv, before):
     """The level (A to F) of `mv`, after `before`."""
-    level = A
+    level = _A
     for i in range(5):
         if mv < _EDGES_MV[i] + (-_HYSTERESIS_MV if before <= i else _HYSTERESIS_MV):
             level = i + 1
@@ -59,7 +63,8 @@ def derated_a(amperes, celsius, start_c, stop_c):
         return amperes
     if celsius > stop_c:
         return 0
-    return max(LEAST_A, amperes - (amperes - LEAST_A) * (celsius - start_c) // (stop_c - start_c))
+    less = (amperes - LEAST_A) * (celsius - start_c)
+    return max(LEAST_A, (amperes * (stop_c - start_c) - less) // (stop_c - start_c))
 
 
 class Pilot:
@@ -75,7 +80,7 @@ class Pilot:
         self._span_mv = high_mv - low_mv
         self._seen = 0  # so many times in a row, `now`
         self._duty = 0
-        self.level = self.now = A
+        self.level = self.now = _A
         self.offer(0)
 
     def offer(self, amperes):
@@ -107,8 +112,8 @@ class Pilot:
             elif mv < below:
                 below = mv
         now = level_of(self._pilot_mv(second), self.now)
-        if B <= now <= D and self._duty <= _DIODE_DUTY and self._pilot_mv(below) > _DIODE_MV:
-            now = E  # no car: a resistor, or a finger
+        if _B <= now <= _D and self._duty <= _DIODE_DUTY and self._pilot_mv(below) > _DIODE_MV:
+            now = _E  # no car: a resistor, or a finger
         self._seen = min(self._seen + 1, 255) if now == self.now else 1
         self.now = now
         if self._seen >= _NEEDED[now]:
