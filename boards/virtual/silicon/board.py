@@ -27,6 +27,10 @@ import virtual_vfs as vfs  # noqa: E402
 from machine import RAW_RESET_EXIT, SOFT_RESET_EXIT  # noqa: E402
 
 _WINDOW = 1024  # bytes of a paste; link.repl_input has room for the two under way at most
+# So many more names than it has that the firmware's, 1,000 or so, never fit into the interpreter's
+# table together with its own: then what it costs does not hang on how many these are.
+dict(**{"%03d" % number: None for number in range(400)})
+
 _RAW_BANNER = b"raw REPL; CTRL-B to exit\r\n>"
 _BANNER = b"\r\nMicroPython on the evtill virtual board\r\nType Ctrl-A for the raw prompt\r\n>>> "
 

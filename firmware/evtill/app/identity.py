@@ -19,8 +19,8 @@ _FILE = "/record.key"
 
 def engine():
     """The P-256 engine with its table."""
-    folder = p256.__file__.rsplit("/", 1)[0]
-    return p256.P256(p256.FileTable(open(folder + "/p256.tab", "rb")))
+    package = __file__.rsplit("/", 2)[0]
+    return p256.P256(p256.FileTable(open(package + "/core/crypto/p256.tab", "rb")))
 
 
 def of(hw):
