@@ -177,9 +177,9 @@ class Idle:
         pass
 
     def __getattr__(self, name):
-        return self.nothing
+        return self
 
-    def nothing(self, *args):
+    def __call__(self, *args):
         return None
 
 

@@ -122,7 +122,7 @@ class App:
         self.tokens = TokenStore(self.hw.DATA, binascii.unhexlify(self.config["token_key"]))
 
     def _make_till(self):
-        from evtill.app import identity, till
+        from evtill.app import identity, tariff_files, till
         from evtill.app.recovery import Recovery
 
         self.identity = identity.of(self.hw)
@@ -134,8 +134,9 @@ class App:
         if self.meter.model != config["meter_model"]:
             raise ConfigError("the meter table is a %s's" % self.meter.model)
         config["meter_vendor"] = self.meter.vendor
-        given, kept = files.read_tariffs(self.hw.DATA)
-        self.till.tables = given if till.is_whole(given) else kept if till.is_whole(kept) else None
+        given, kept = tariff_files.read(self.hw.DATA)
+        whole = [file for file in (given, kept) if tariff_files.is_whole(file)]
+        self.till.tables = whole[0] if whole else None
         if self.till.tables is not given:
             self.events.report("tariff_invalid", "damaged" if given else "missing")
         self.till.pick_tariff()

@@ -1,15 +1,9 @@
-"""Files of the data partition, read and replaced whole. Everything raises OSError when flash fails.
-
-There are two tariff files: the one that a technician or the backend put there, and the last one
-that was whole, which an open session may need when the other has been replaced.
-"""
+"""Files of the data partition, read and replaced whole. All raise OSError when flash fails."""
 
 import binascii
 import hashlib
 import os
 import struct
-
-_TARIFFS = ("/tariff.bin", "/tariff.good")
 
 
 def read(path):
@@ -72,15 +66,3 @@ def sha256_of(path):
             if not n:
                 return binascii.hexlify(digest.digest()).decode()
             digest.update(memoryview(piece)[:n])
-
-
-def read_tariffs(folder):
-    """(given, kept) as bytes, None where there is none."""
-    return [read(folder + name) for name in _TARIFFS]
-
-
-def keep_tariff(folder, tables):
-    """Makes `tables` (bytes, or None) the kept file, unless it is."""
-    path = folder + _TARIFFS[1]
-    if tables is not None and tables != read(path):
-        write(path, tables)

@@ -3,7 +3,7 @@
 It is settled before a new one may start, from what is durable of it and the meter's register.
 """
 
-from evtill.app import files
+from evtill.app import tariff_files
 from evtill.app.till import SILENT
 from evtill.core.errors import EvtillError, MeterError, ModbusError
 
@@ -34,7 +34,7 @@ class Recovery:
             found = self._till.unfinished()
             if found is not None and not await self._settled(found):
                 return False
-            files.keep_tariff(self._folder, self._till.tables)
+            tariff_files.keep(self._folder, self._till.tables)
         except (EvtillError, OSError) as e:
             self._till.session = None  # what is durable of it is read again
             self.why = str(e)
@@ -64,7 +64,7 @@ class Recovery:
                     return False
         if "reserved" in start and (checkpoint or stop or (register_wh or 0) > start["wh"]):
             self._forget_reservation()  # it is billed with what follows
-        tariffs = files.read_tariffs(self._folder)
+        tariffs = tariff_files.read(self._folder)
         bill = self._till.recover(found, tariffs, register_wh, self._reason, is_same)
         if bill:
             self._report("session_closed_at_boot", "seq %d: %d minor units" % (

@@ -8,15 +8,13 @@ is published. A boot that finds a START without its RECORD makes it from what is
 import gc
 import json
 
+from evtill.app import signed_record, tariff_files
 from evtill.core import journal as log
-from evtill.core import jws, ocmf, record
 from evtill.core import tariff as tariffs
 from evtill.core.bill import lines
-from evtill.core.crypto.hashes import sha256
 from evtill.core.errors import JournalError, TariffError
 from evtill.core.pricing import EDGE_INTERPOLATED, Pricer
 
-FIRMWARE = "0.1.0"
 FULL = "memory is full"
 FAULTY = "memory fault"
 SILENT = "meter does not answer"
@@ -27,11 +25,7 @@ _EMPTIER_PCT = 60
 _UNRECORDED_WH = 100
 _UNSAVED_S = 60  # on top of two checkpoints' time: so long a session may have gone on unsaved
 _STOP_MS = 1000  # from a reading until the contactor has opened because of it, and some
-# OCMF's end of transaction for each stop reason (OCMF 1.3, table 7); others are "E".
-_TX = {
-    "Local": "L", "Remote": "R", "PowerLoss": "P", "Reboot": "P",
-    "MeterFault": "A", "TillFault": "A", "EmergencyStop": "A",
-}  # fmt: skip
+
 
 
 class Session:
@@ -303,52 +297,15 @@ class Till:
         """Signs the record of a session whose STOP is durable, and queues it."""
         gc.collect()
         bill = pricer.bill()
-        name = "%s-%d" % (self._config["charger_id"], start["seq"])
-        signed = self._ocmf(start, stop, pricer)
-        facts = {
-            "id": name, "seq": start["seq"], "prev": start["prev"],
-            "charger": self._config["charger_id"], "firmware": FIRMWARE, "boot": start["boot"],
-            "start_unix_s": pricer.start_ms // 1000, "end_unix_s": stop["end_ms"] // 1000,
-            "clock_start": _start_letter(start, stop), "clock_end": stop["clock"],
-            "duration_ms": stop["duration"],
-            "auth_method": start.get("how", "WHITELIST"), "auth": start["auth"],
-            "meter": {"model": self._config["meter_model"], "serial": start["serial"],
-                      "start_wh": start["wh"], "end_wh": stop["wh"]},
-            "tariff": {"id": pricer.tariff.id, "sha256": start["tariff"]},
-            "currency": pricer.tariff.currency, "stop_reason": stop["reason"],
-            "flags": stop["flags"], "amends": None, "ocmf": signed,
-            "meter_ocmf": stop.get("meter_ocmf"),
-        }  # fmt: skip
-        payload = record.build(facts, bill)
-        facts = signed = None  # the heap has better use for them now
-        header = jws.es256_header(jws.USAGE, self._identity.kid)
-        signature = jws.es256_signature(header, payload, self._identity.sign)
+        name, content = signed_record.make(
+            self._config, self._identity, start, stop, pricer, bill
+        )  # fmt: skip
         # What _doubt() compares the next session's meter with; a memo has at most 32 bytes.
         end_wh = stop["wh"] - stop.get("rolled", 0)
         memo = b"%d %s" % (end_wh, start["serial"][:20].encode())
-        self._outbox.put(name, (header, payload, signature), memo=memo)
+        self._outbox.put(name, content, memo=memo)
         self.session = None
         return bill
-
-    def _ocmf(self, start, stop, pricer):
-        tariff = pricer.tariff
-        begin_s = pricer.start_ms // 1000
-        end_s = stop["end_ms"] // 1000
-        letter = _start_letter(start, stop)
-        out = memoryview(bytearray(ocmf.MAX_BYTES))
-        end = ocmf.build({
-            "pagination": start["pg"], "charger": self._config["charger_id"],
-            "firmware": FIRMWARE,
-            "meter": {"vendor": self._config["meter_vendor"],
-                      "model": self._config["meter_model"].upper(),
-                      "serial": start["serial"]},
-            "auth": start["auth"], "tariff_text": words(tariff, pricer),
-            "begin": (begin_s, _offset_s(tariff, begin_s, letter), letter, start["wh"]),
-            "end": (end_s, _offset_s(tariff, end_s, stop["clock"]), stop["clock"], stop["wh"]),
-            "tx": _TX.get(stop["reason"], "E"),
-        }, out)  # fmt: skip
-        r, s = self._identity.sign(sha256(out[ocmf.START : end]))
-        return out[: ocmf.seal(out, end, r, s)]
 
     # -- after a boot -------------------------------------------------------------------------
 
@@ -374,7 +331,7 @@ class Till:
             # has flowed. There was no session.
             self._journal.abandon()
             return None
-        tariff = _find_tariff(files, start["tariff"])
+        tariff = tariff_files.find(files, start["tariff"])
         head = state = None
         if checkpoint is not None:
             head, state = _split(checkpoint)
@@ -434,34 +391,6 @@ def _pricer(tariff, unix_ms, register_wh, reserved):
     return pricer
 
 
-def words(tariff, pricer):
-    """The price in words, for OCMF's TT and whoever reads it."""
-    parts = []
-    for component, price_micro, vat_ppm, _ in pricer.price_now()[0]:
-        unit = {"ENERGY": "/kWh", "TIME": "/h", "PARKING_TIME": "/h parked"}.get(component, "")
-        parts.append("%s %s%s" % (decimal_text(price_micro, 6), tariff.currency, unit))
-        if vat_ppm is not None:
-            parts[-1] += " + %s%% VAT" % decimal_text(vat_ppm, 4)
-    return tariff.id + ": " + (", ".join(parts) or "free")
-
-
-def decimal_text(value, digits):
-    """`value` / 10^digits with at least two decimals kept off zeros: 490000, 6 -> "0.49"."""
-    whole, rest = divmod(value, 10**digits)
-    text = ("%0*d" % (digits, rest)).rstrip("0")
-    return "%d.%s" % (whole, text) if text else "%d" % whole
-
-
-def _start_letter(start, stop):
-    if start["clock"] == "U" and stop["clock"] != "U":
-        return "R"  # put right by the same boot's monotonic clock
-    return start["clock"]
-
-
-def _offset_s(tariff, unix_s, letter):
-    return 0 if letter == "U" else tariff.offset_s_at(unix_s)
-
-
 def _join(head, tail):
     head = head.encode()
     return bytes((len(head) >> 8, len(head) & 255)) + head + tail
@@ -470,23 +399,3 @@ def _join(head, tail):
 def _split(payload):
     end = 2 + (payload[0] << 8 | payload[1])
     return json.loads(bytes(payload[2:end])), bytes(payload[end:])
-
-
-def is_whole(file):
-    """Whether every table of a tariff file (bytes or None) can be used."""
-    try:
-        for table in tariffs.split(file or b""):
-            tariffs.load(table)
-    except TariffError:
-        return False
-    return True
-
-
-def _find_tariff(files, sha256_hex):
-    for file in files:
-        if is_whole(file):
-            for table in tariffs.split(file):
-                tariff = tariffs.load(table)
-                if tariff.sha256 == sha256_hex:
-                    return tariff
-    raise TariffError("the tariff of the open session is gone")

@@ -8,7 +8,7 @@ import binascii
 import json
 
 from evtill.app.clock import STEP_MS
-from evtill.app.till import FIRMWARE
+from evtill.app.signed_record import FIRMWARE
 from evtill.core import jws
 from evtill.core.errors import (
     ClockError,
