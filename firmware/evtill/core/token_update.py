@@ -77,15 +77,15 @@ def merge(old, read_old, read_delta, size, write):
             if token <= last:
                 raise TokenListError("delta out of order")
             last = token
-            while left.copy_below(token, write):
+            while left._copy_below(token, write):
                 yield
-            known = left.skip(token)
+            known = left._skip(token)
             if struct.unpack("<I", change[8:])[0] != GONE:
                 write(change)
             elif not known:
                 raise TokenListError("delta removes a token that is not there")
         yield
-    while left.copy_below(b"\xff" * 9, write):
+    while left._copy_below(b"\xff" * 9, write):
         yield
 
 
@@ -99,7 +99,7 @@ class _Entries:
         self._piece = b""
         self._done = 0  # bytes of the piece
 
-    def copy_below(self, token, write):
+    def _copy_below(self, token, write):
         """Copies the entries of this piece that are below `token`. Whether more may follow."""
         piece = self._piece
         if self._done == len(piece):
@@ -120,7 +120,7 @@ class _Entries:
         self._done = low * ENTRY
         return self._done == len(piece)
 
-    def skip(self, token):
+    def _skip(self, token):
         """Passes over the next entry if it is of `token`. Whether it was."""
         at = self._done
         known = self._piece[at : at + 8] == token
