@@ -87,7 +87,7 @@ def test_ten_thousand_tokens_come_in_at_idle_and_in_a_session(tmp_path, operator
     assert "Not possible: | card is not known" in result.shown()
     assert result.results == [("accepted", "on its way")] * 2
     assert server.heard[0][1]["Authorization"] == "Bearer pay-password"
-    assert result.events.count("boot") == 1
+    assert b"MemoryError" not in (tmp_path / "out" / "console.log").read_bytes()
 
 
 def test_whatever_is_wrong_the_list_that_is_there_stays_and_an_event_says_why(tmp_path, operator):
