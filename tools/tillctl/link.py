@@ -133,7 +133,7 @@ class _Program:
         for target in sorted(self.hidden, key=lambda t: (t[0] in self.linked, str(t))):
             if self.constant(target) is not None:
                 continue
-            own = target[1] or target[0].split(".")[0]
+            own = target[1] or target[0].split(".")[-1]
             if target[0] in self.linked and own in self.modules[target[0]].large:
                 # The compiler folds whatever has its name, anywhere in the module.
                 self.names[target] = f"{own}_{len(self.names)}"
@@ -155,7 +155,7 @@ class _Program:
             kept = {
                 target: self.names[target] for one in self.linked
                 for target in self.modules[one].imports.values()
-                if target[0] not in self.modules and self.origin(target) in self.names
+                if target[0] not in self.linked and self.origin(target) in self.names
             }  # fmt: skip
             head = [_import(target, as_name) for target, as_name in sorted(kept.items(), key=str)]
             return "\n".join(map(ast.unparse, [*head, *bodies])) + "\n"
@@ -369,7 +369,7 @@ class _Rewriter(ast.NodeTransformer):
 
 def _import(target: Target, name: str) -> ast.stmt:
     module, what = target
-    if what is None and name == module.split(".")[0]:
+    if what is None and name == module:
         return ast.parse(f"import {module}").body[0]
     if what is None and "." not in module:
         return ast.parse(f"import {module} as {name}").body[0]

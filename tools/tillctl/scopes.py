@@ -14,11 +14,13 @@ Target = tuple[str, str | None]
 
 
 def imported(node: ast.AST, module: str, modules: Iterable[str]) -> Iterator[tuple[str, Target]]:
-    """(name, target) of each name that one import statement binds."""
+    """(name, target) of each name that one import statement binds. Raises ValueError for
+    `import a.b`, which binds another name than it says."""
     if isinstance(node, ast.Import):
         for alias in node.names:
-            name = alias.asname or alias.name.split(".")[0]
-            yield name, (alias.name, None)
+            if "." in alias.name and not alias.asname:
+                raise ValueError(f"{module}: import {alias.name} cannot be linked, only `from`")
+            yield alias.asname or alias.name, (alias.name, None)
     elif isinstance(node, ast.ImportFrom):
         base = node.module or ""
         if node.level:

@@ -17,9 +17,6 @@ _FLASH_RETRY_S = 60
 def run(hw):
     """main.py's one call. A charger that cannot run says why, opens its contactor and returns,
     so that the serial port's prompt can be reached."""
-    # Collect early: what lives on would else come to lie scattered all over the heap, between
-    # garbage, until no 1 kB in one piece is left of 40 kB free.
-    gc.threshold(4096)
     contactor = hw.contactor()  # made open: whatever goes wrong from here on, no energy flows
     display = hw.display()
     app = None
