@@ -79,7 +79,6 @@ def plugged():
 def circuit(config):
     """What is around the socket, as plug_side.PlugSide takes it. None: there is only a contact."""
     from evtill.drivers.inputs import Inputs
-    from evtill.drivers.lock import SocketLock
     from evtill.drivers.pilot import Pilot
 
     pin, adc, to = machine.Pin, machine.ADC, machine.Pin.OUT
@@ -97,7 +96,7 @@ def circuit(config):
 
     lock = None
     if config["plug"] == "socket":
-        lock = SocketLock(pin(_LOCK_PIN, to), pin(_UNLOCK_PIN, to), pin(_LOCKED_PIN))
+        lock = pin(_UNLOCK_PIN, to), pin(_LOCK_PIN, to), pin(_LOCKED_PIN)
     pwm = machine.PWM(pin(_PWM_PIN, to), freq=1000, duty_u16=65535)
     return {
         "pilot": Pilot(adc(pin(_PILOT_ADC)), pwm, config["pilot_low_mv"], config["pilot_high_mv"]),

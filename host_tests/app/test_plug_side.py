@@ -18,14 +18,6 @@ CONFIG = {"ventilated": "off", "max_current_a": 32, "derate_start_c": 60, "derat
 A, B, C, D, E = 12, 9, 6, 3, 0  # volts
 
 
-class Bolt:
-    def __init__(self):
-        self.is_in = True
-
-    def locked(self):
-        return self.is_in
-
-
 class Side:
     """A PlugSide with everything around it: a car at `volts`, inputs, a contactor whose contacts
     follow the coil unless `stuck`, and a session in `state` that hears what is posted."""
@@ -33,7 +25,7 @@ class Side:
     def __init__(self, lock=True, **config):
         self.pins = [Pin() for _ in range(4)]
         self.rcd, self.emergency, self.stop, self.power_fail = self.pins
-        self.circuit, self.bolt, self.warm_c = Circuit(A), Bolt(), 20
+        self.circuit, self.bolt, self.warm_c = Circuit(A), Pin(1), 20
         self.coil, self.feedback, self.stuck = Pin(), Pin(), False
         self.contactor = Contactor(self.coil, self.feedback)
         self.state, self.heard, self.events, self.saved = ("available",), [], [], 0
@@ -41,7 +33,7 @@ class Side:
         needed = zip(self.pins, (2, 2, 2, 1), strict=True)
         self.plug = PlugSide(CONFIG | config, {
             "pilot": Pilot(self.circuit, self.circuit, LOW_MV, HIGH_MV),
-            "inputs": Inputs(list(needed)), "lock": self.bolt if lock else None,
+            "inputs": Inputs(list(needed)), "lock": (Pin(), Pin(), self.bolt) if lock else None,
             "ohm": lambda: 220, "celsius": lambda: self.warm_c,
         }, self.contactor, lambda name, detail: self.events.append((name, detail)), None,
             self)  # fmt: skip
@@ -157,14 +149,14 @@ def test_a_supply_that_fails_is_saved_for_at_once_and_one_that_comes_back_goes_o
 
 def test_a_bolt_that_comes_out_ends_the_session(side):
     side.charging()
-    side.bolt.is_in = False
+    side.bolt.level = 0
     assert all(side.steps(9))
     assert not any(side.steps(3)) and side.heard == [("fault", "Other")]
 
 
 def test_nothing_flows_through_a_cable_that_is_not_locked():
     side = Side()
-    side.bolt.is_in = False
+    side.bolt.level = 0
     side.steps(8, C)
     side.plug.close()
     assert not any(side.steps(30))
@@ -247,7 +239,6 @@ class Part:
     def value(self, level=None):
         if level is None: return self.level
         self.level = level
-    def locked(self): return True
 class Car:
     def __init__(self): self.n = 0; self.duty = 65535
     def read_uv(self):
@@ -260,8 +251,8 @@ class Point:
 coil, car = Part(0), Car()
 config = {"ventilated": "off", "max_current_a": 32, "derate_start_c": 60, "derate_stop_c": 80}
 plug = PlugSide(config, {
-    "pilot": Pilot(car, car, 500, 2900), "inputs": Inputs([(Part(0), 2)] * 4), "lock": Part(0),
-    "ohm": None, "celsius": lambda: 70,
+    "pilot": Pilot(car, car, 500, 2900), "inputs": Inputs([(Part(0), 2)] * 4),
+    "lock": (Part(0), Part(0), Part(1)), "ohm": None, "celsius": lambda: 70,
 }, Contactor(coil, coil), print, None, Point())
 def steps(n):
     for _ in range(n):

@@ -5,7 +5,6 @@ import asyncio
 import pytest
 
 from evtill.drivers import lock as driver
-from evtill.drivers.lock import SocketLock
 from host_tests.fakes.loop import run
 from host_tests.fakes.pins import Pin
 
@@ -14,10 +13,9 @@ class Motor:
     """A bolt that is where it is driven after `ms`; jams, as often as told to."""
 
     def __init__(self, ms=200, jams=0):
-        self.inwards, self.outwards, self.feedback = self.pins = Pin(), Pin(), Pin()
+        self.outwards, self.inwards, self.feedback = self.pins = Pin(), Pin(), Pin()
         self.jams, self.drives, self._ms, self._since_ms, self._way = jams, 0, ms, None, 0
         self.longest_ms = 0
-        self.lock = SocketLock(*self.pins)
 
     async def sleep_ms(self, ms):
         await asyncio.sleep(ms / 1000)
@@ -37,7 +35,7 @@ class Motor:
 
     def move(self, locked):
         self._way = 0
-        return run(self.lock.move(locked))
+        return run(driver.move(self.pins, locked))
 
 
 @pytest.fixture
@@ -52,8 +50,8 @@ def motor(monkeypatch):
 
 def test_in_and_out_again(motor):
     one = motor()
-    assert one.move(True) == (True, 200) and one.lock.locked()
-    assert one.move(False) == (True, 200) and not one.lock.locked()
+    assert one.move(True) == (True, 200) and one.feedback.level
+    assert one.move(False) == (True, 200)
     assert [pin.level for pin in one.pins] == [0, 0, 0]
 
 
@@ -76,7 +74,7 @@ def test_the_motor_rests_when_nobody_waits_for_it_any_more(motor):
 
     async def go():
         with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(one.lock.move(True), 0.12)
+            await asyncio.wait_for(driver.move(one.pins, True), 0.12)
 
     run(go())
     assert (one.inwards.level, one.outwards.level) == (0, 0)

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from evtill.drivers import pilot
-from evtill.drivers.pilot import Pilot, cable_a, derated_a, duty_of, level_of
+from evtill.drivers.pilot import Pilot, duty_of, level_of
 from host_tests import micropython
 from host_tests.fakes.circuit import HIGH_MV, LOW_MV, Circuit
 from tillsim.circuit import allowed_a
@@ -64,25 +64,6 @@ def test_a_car_reads_no_more_than_was_meant(amperes):
     meant = allowed_a(duty_of(amperes))
     least = 50.8 if amperes == 52 else amperes - 0.01  # 52 A is on the other line's side of 85 %
     assert least <= meant <= amperes or meant == 6 == amperes
-
-
-# Table B.2's nominal resistors; and what is none of them.
-@pytest.mark.parametrize(
-    ("ohm", "amperes"),
-    [(1500, 13), (680, 20), (220, 32), (100, 63), (1500 * 1.1, 13), (680 * 0.9, 20),
-     (220 * 1.1, 32), (0, 0), (40, 0), (4700, 0), (10**6, 0)],
-)  # fmt: skip
-def test_the_cable(ohm, amperes):
-    assert cable_a(ohm) == amperes
-
-
-def test_derating_falls_steadily_and_ends():
-    allowed = [derated_a(32, celsius, 60, 80) for celsius in range(-40, 120)]
-    assert allowed[: 100 + 1] == [32] * 101
-    assert allowed[100 + 10] == 19 and allowed[100 + 20] == 6
-    assert set(allowed[100 + 21 :]) == {0}
-    assert allowed == sorted(allowed, reverse=True)
-    assert derated_a(32, 70, 70, 70) == 32 and derated_a(32, 71, 70, 70) == 0
 
 
 @pytest.mark.parametrize(("volts", "level"), NOMINAL)

@@ -26,7 +26,7 @@ _WATCHDOG_RESET = 3
 # for 1,280 more names (8 bytes each, 16 in 64 bits) that MicroPython makes when 1,270 are known,
 # which the firmware's alone are not, but always are with the board's. A test measures both.
 NAMES_MAX = 1270
-SILICON_KB = {32: 12 + 10, 64: 19 + 20}
+SILICON_KB = {32: 13 + 10, 64: 21 + 20}
 HEAPS = {32: f"{112 + SILICON_KB[32]}k", 64: f"{224 + SILICON_KB[64]}k"}
 HOWS = ("nothing", "half", "garbled")  # what of the write that the power cut meets is done
 FLASH_STATES = ("ok", "full", "read_error")

@@ -1,5 +1,6 @@
 """`machine` and `esp32.Partition` of the virtual board: what hwconfig.py finds on an ESP32."""
 
+import array
 import io
 import sys
 from time import gmtime
@@ -31,6 +32,10 @@ class Pin:
     PULL_UP = 2
     IRQ_FALLING = 2
     IRQ_RISING = 1
+
+    def __new__(cls, number, *args, **others):
+        """One of each, made beforehand: an ESP32 has them in C, they cost no heap there."""
+        return _PINS[number]
 
     def __init__(self, number, mode=IN, pull=None, value=None):
         self._number = number
@@ -64,7 +69,13 @@ class Pin:
         link.on_pins[0] = look
 
 
-_analog = {}  # pin: [uV of the upper half wave, of the lower one, 1/1000 that is the upper one]
+_PINS = []
+for _n in range(19):
+    _pin = object.__new__(Pin)
+    _pin._number = _pin._level = _pin._mode = 0
+    _PINS.append(_pin)
+# Of each pin from 16 on: uV of the upper half wave, of the lower one, 1/1000 that is the upper.
+_analog = array.array("i", [0] * 9)
 _phase = [0]
 
 
@@ -72,11 +83,11 @@ class ADC:
     """An analog input, whose voltage may be a 1 kHz square wave."""
 
     def __init__(self, pin):
-        self._seen = _analog.setdefault(pin._number, [0, 0, 1000])
+        self._at = (pin._number - 16) * 3
 
     def read_uv(self):
         _phase[0] = (_phase[0] + 61) % 1000  # a conversion takes 61 us, though time stands still
-        return self._seen[0 if _phase[0] < self._seen[2] else 1]
+        return _analog[self._at if _phase[0] < _analog[self._at + 2] else self._at + 1]
 
 
 class PWM:
@@ -170,7 +181,8 @@ def _obey(op, arg, value, second, third):
         _state[1] = link.writes[0] + value
         _state[2] = arg
     elif op == link.ANALOG:
-        _analog.setdefault(arg, [0, 0, 0])[:] = (value, second, third)
+        at = (arg - 16) * 3
+        _analog[at], _analog[at + 1], _analog[at + 2] = value, second, third
 
 
 link.on_order[0] = _obey

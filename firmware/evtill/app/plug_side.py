@@ -7,7 +7,7 @@ current device and emergency stop, which need no program: this one reads them, a
 
 import asyncio
 
-from evtill.drivers.pilot import LEAST_A, LETTERS, cable_a, derated_a
+from evtill.drivers.pilot import LEAST_A, LETTERS
 
 _STEP_MS = 50
 _RECLOSE = 60  # steps that an open contactor stays open: no contact that bounces makes it chatter
@@ -32,20 +32,25 @@ _PILOT = 16
 _WELDED = 32
 _LOCK = 64
 _CONTACTOR = 128
-# (cause, stop reason, event, as the driver reads it), the gravest first.
-_CAUSES = (
-    (_EMERGENCY, "EmergencyStop", "emergency_stop", "emergency stop"),
-    (_RCD, "GroundFault", "ground_fault", "ground fault"),
-    (_WELDED, "TillFault", "contactor_welded", "please call us"),
-    (_CONTACTOR, "TillFault", "contactor_fault", "please call us"),
-    (_PILOT, "Other", "plug_fault", "fault in cable or car"),
-    (_LOCK, "Other", "lock_fault", "cable is not locked"),
-)
+# The bit of a cause, stop reason, event, as the driver reads it; the gravest first.
+_CAUSES = """2 EmergencyStop emergency_stop emergency stop
+1 GroundFault ground_fault ground fault
+32 TillFault contactor_welded please call us
+128 TillFault contactor_fault please call us
+16 Other plug_fault fault in cable or car
+64 Other lock_fault cable is not locked"""
+
+
+def _of(causes):
+    """[stop reason, event, words] of each of `causes`."""
+    rows = [row.split(" ", 3) for row in _CAUSES.split("\n")]
+    return [row[1:] for row in rows if causes & int(row[0])]
 
 
 class PlugSide:
-    """circuit: {"pilot", "inputs", "lock" (None: the cable is the charger's own), "ohm" (function:
-    proximity), "celsius" (function; may give None)} as hwconfig made them. point: the ChargePoint.
+    """circuit: {"pilot", "inputs", "lock" (pins as drivers.lock takes them; None: the cable is the
+    charger's own), "ohm" (function: proximity), "celsius" (function; may give None)} as hwconfig
+    made them. point: the ChargePoint.
 
     Stands in for the contactor: close() lets energy flow whenever the car asks for it, until
     open(). why: why nobody can charge, as the driver reads it, or None."""
@@ -64,6 +69,7 @@ class PlugSide:
         self._ventilated = config["ventilated"] == "on"
         self._most_a = config["max_current_a"]  # ... of charger and cable
         self._cool_a = self._most_a  # ... at this temperature
+        self._felt = 0  # degrees Celsius, or None without a sensor
         self._heat = 0  # 0: cool, 1: derated, 2: paused
         self._held = False  # the cable, from before a session until after it
         self._allowed = False  # energy, by the session
@@ -76,7 +82,7 @@ class PlugSide:
         self._rest = 0  # steps until the contactor may close again
         self._odd = 0  # steps for which contactor or bolt have not been where they should
         self._steps = 0
-        self._bolting = asyncio.Lock()
+        self._bolting = False  # the motor is driven
         self._unlock_in = 0  # steps until the bolt is moved out (again)
         self._ventilation = False  # was asked for, and told
 
@@ -91,14 +97,18 @@ class PlugSide:
         self._most_a = self._config["max_current_a"]
         if self._lock is None:
             return None
+        from evtill.app.compose import forget
+        from evtill.drivers.limits import cable_a
+
         amperes = cable_a(self._ohm())
+        if not self._heat:
+            forget("limits", "evtill.drivers")
         if not amperes:
             return "cable is not recognised"
         self._most_a = min(self._most_a, amperes)
         self._held = True
-        async with self._bolting:
-            if await self._lock.move(True):
-                return None
+        if await self._move(True):
+            return None
         self._report("lock_fault", "does not lock")
         return "cable cannot be locked"
 
@@ -121,9 +131,6 @@ class PlugSide:
             if not self._contactor.commanded_closed:
                 break
             await asyncio.sleep_ms(_STEP_MS)
-
-    def agrees(self):
-        return True  # run() watches it all the time
 
     def welded(self):
         if not self._contactor.welded():
@@ -162,7 +169,10 @@ class PlugSide:
         self._find_causes(inputs, level)
         if self._steps >= _LOOK:
             self._steps = 0
-            self._feel(self._celsius())
+            celsius = self._celsius()
+            if celsius != self._felt:
+                self._felt = celsius
+                self._feel(celsius)
         self._give(level, inputs)
         rose = self._inputs.rose
         if rose & _POWER_FAIL:
@@ -176,7 +186,10 @@ class PlugSide:
             self._point.post("plugged" if self._plugged else "unplugged")
         if self._steps % _AGAIN == 0:
             self._tell(level)
-        return self._is_to_unlock()
+        if self._lock is None or self._held or self._contactor.closed() or not self._unlock_in:
+            return False
+        self._unlock_in -= 1
+        return not self._unlock_in
 
     def _let_go(self):
         if self._contactor.commanded_closed:
@@ -194,7 +207,7 @@ class PlugSide:
             self._odd += 1
             if self._odd >= _CONTACT:
                 causes |= _CONTACTOR if self._contactor.commanded_closed else _WELDED
-        elif self._allowed and self._lock and not self._lock.locked():
+        elif self._allowed and self._lock and not self._lock[2].value():
             self._odd += 1
             if self._odd >= _CONTACT:
                 causes |= _LOCK
@@ -204,9 +217,8 @@ class PlugSide:
         self._causes = causes
         if new:
             self._let_go()
-            for cause, _, event, _ in _CAUSES:
-                if new & cause:
-                    self._report(event, "pilot %s" % LETTERS[level])
+            for _, event, _ in _of(new):
+                self._report(event, "pilot %s" % LETTERS[level])
             self._tell(level)
 
     def _feel(self, celsius):
@@ -221,8 +233,11 @@ class PlugSide:
                 heat = 2
             elif celsius > start_c - (_COOLER_C if before else 0):
                 heat = 1
-            amperes = self._config["max_current_a"]
-            self._cool_a = 0 if heat > 1 else derated_a(amperes, celsius, start_c, stop_c)
+            self._cool_a = 0 if heat > 1 else self._config["max_current_a"]
+            if heat == 1:
+                from evtill.drivers.limits import derated_a
+
+                self._cool_a = derated_a(self._cool_a, celsius, start_c, stop_c)
         if heat != self._heat:
             self._heat = heat
             said = "no sensor" if celsius is None else "%d C" % celsius
@@ -242,7 +257,7 @@ class PlugSide:
             self._rest -= 1
         if wants and _C <= self._pilot.now <= _D:
             self._away = 0
-            is_locked = self._lock is None or self._lock.locked()
+            is_locked = self._lock is None or self._lock[2].value()
             if amperes and is_locked and not self._rest and not self._contactor.commanded_closed:
                 self._contactor.close()
             if amperes or not self._contactor.commanded_closed:
@@ -261,14 +276,12 @@ class PlugSide:
         """Keeps the session informed of what it must not miss."""
         name = self._point.state[0]
         if self._causes:
-            for cause, reason, _, words in _CAUSES:
-                if self._causes & cause:
-                    self.why = words
-                    if name != "faulted" and name != "unavailable":
-                        self._faulted = True
-                        if name != "finishing":
-                            self._point.post("fault", reason)
-                    return
+            reason, _, self.why = _of(self._causes)[0]
+            if name != "faulted" and name != "unavailable":
+                self._faulted = True
+                if name != "finishing":
+                    self._point.post("fault", reason)
+            return
         if self._faulted and level != _A:
             self.why = "unplug, please"
             return
@@ -280,18 +293,24 @@ class PlugSide:
 
     # -- the bolt -----------------------------------------------------------------------------
 
-    def _is_to_unlock(self):
-        if self._lock is None or self._held or self._contactor.closed() or not self._unlock_in:
-            return False
-        self._unlock_in -= 1
-        return not self._unlock_in
+    async def _move(self, inwards):
+        """Whether the bolt is there now. One at a time: the session may wait for the task."""
+        from evtill.app.compose import forget
+
+        while self._bolting:
+            await asyncio.sleep_ms(_STEP_MS)
+        self._bolting = True
+        from evtill.drivers import lock
+
+        try:
+            return await lock.move(self._lock, inwards)
+        finally:
+            self._bolting = False
+            forget("lock", "evtill.drivers")
 
     async def _move_out(self):
-        async with self._bolting:
-            if self._held or not self._lock.locked():
-                return
-            if await self._lock.move(False):
-                return
-            self._unlock_in = _UNLOCK
+        if not self._lock[2].value() or await self._move(False) or self._held:
+            return
+        self._unlock_in = _UNLOCK
         self._report("lock_fault", "does not unlock")
         self._point.face.message(("Cable is stuck:", "push it in"))

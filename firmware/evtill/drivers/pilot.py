@@ -1,4 +1,4 @@
-"""The control pilot and the proximity contact of IEC 61851-1:2017, annexes A and B.
+"""The control pilot of IEC 61851-1:2017, annex A.
 
 Whether a car is there and wants energy shows in the pilot's voltage, what it may draw in the duty
 of a 1 kHz square wave on it. All numbers are integers that need no heap: mV, A, 1/65535 of a
@@ -24,9 +24,6 @@ _NEEDED = (6, 2, 2, 2, 10, 10)
 
 LEAST_A = 6  # Table A.7 knows no less
 _STEADY = 65535
-# Table B.2: up to so many ohms a cable is good for so many A; outside there is none, or a short.
-_SHORT_OHM = 75
-_CABLES = ((150, 63), (330, 32), (1000, 20), (2200, 13))
 
 
 def level_of(mv, before):
@@ -45,26 +42,6 @@ def duty_of(amperes):
     if amperes <= 51:
         return amperes * _STEADY // 60
     return (min(amperes, 80) * 2 + 320) * _STEADY // 500
-
-
-def cable_a(ohm):
-    """What a cable with this resistor carries (Table B.2), in A; 0: no cable, or a broken one."""
-    if ohm >= _SHORT_OHM:
-        for most_ohm, amperes in _CABLES:
-            if ohm <= most_ohm:
-                return amperes
-    return 0
-
-
-def derated_a(amperes, celsius, start_c, stop_c):
-    """What may be drawn of `amperes` at a temperature: all up to start_c, from there less and less,
-    LEAST_A at stop_c, and nothing above it."""
-    if celsius <= start_c:
-        return amperes
-    if celsius > stop_c:
-        return 0
-    less = (amperes - LEAST_A) * (celsius - start_c)
-    return max(LEAST_A, (amperes * (stop_c - start_c) - less) // (stop_c - start_c))
 
 
 class Pilot:
