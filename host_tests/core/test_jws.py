@@ -288,3 +288,12 @@ def test_hs256_headers_that_are_not_the_pinned_ones(header):
     mac = hmac.new(KEY, signed, hashlib.sha256).digest()
     with pytest.raises(SignatureError):
         jws.hs256_verify(signed + b"." + b64(mac), jws.ACK, KEY)
+
+
+@pytest.mark.parametrize("sizes", [range(0, 1200), range(2300, 3100, 7)])
+def test_a_jws_is_made_where_its_payload_lies(sizes):
+    """The encoding, which is longer, never overtakes what is still to be encoded."""
+    for n in sizes:
+        payload, signature = os.urandom(n), os.urandom(64)
+        parts = (base64.urlsafe_b64encode(part).rstrip(b"=") for part in (payload, signature))
+        assert jws.compact(b"aGVhZA", payload, signature) == b".".join([b"aGVhZA", *parts])

@@ -70,14 +70,27 @@ def es256_signature(header, payload, sign):
 
 def compact(header, payload, signature):
     """The JWS (bytearray) of its parts, the payload and signature not encoded yet."""
-    end = len(header) + 1 + (len(payload) * 4 + 2) // 3
-    jws = bytearray(end + 1 + (len(signature) * 4 + 2) // 3)
+    jws = room_of(header, len(payload), len(signature))
+    jws[len(jws) - len(payload) :] = payload
+    return compact_within(jws, header, len(payload), signature)
+
+
+def room_of(header, n, signature_bytes):
+    """A bytearray for the JWS of a payload of n bytes."""
+    return bytearray(len(header) + (n * 4 + 2) // 3 + (signature_bytes * 4 + 2) // 3 + 2)
+
+
+def compact_within(jws, header, n, signature):
+    """Makes the JWS in `jws`, of room_of(), whose last n bytes are the payload. Returns it.
+
+    What is encoded is longer, but begins so far ahead that it never reaches what is not."""
+    payload = memoryview(jws)[len(jws) - n :]
     at = 0
     for piece in _pieces(header, payload):
         jws[at : at + len(piece)] = piece
         at += len(piece)
-    jws[end] = _DOT
-    jws[end + 1 :] = b64url_encode(signature)
+    jws[at] = _DOT
+    jws[at + 1 :] = b64url_encode(signature)
     return jws
 
 

@@ -9,7 +9,13 @@ from array import array
 
 from evtill.core.crypto.hashes import sha256
 from evtill.core.errors import SignatureError
-from evtill.core.jws import b64url_decode, compact, compact_sha256
+from evtill.core.jws import (
+    b64url_decode,
+    compact,
+    compact_sha256,
+    compact_within,
+    room_of,
+)
 
 RAW = 0
 WORDS_1 = 1
@@ -79,14 +85,15 @@ def pack(payload):
     return memoryview(out)[:n]
 
 
-def unpack(packed):
-    """What pack() was given, as a bytearray. packed: bytes-like."""
+def unpack(packed, room=bytearray):
+    """What pack() was given, at the end of the bytearray that `room(its length)` makes. packed:
+    bytes-like."""
     places = _places()
     n = 0
     for byte in packed:
         n += 1 if byte < 0x80 else places[byte - 0x7F] - places[byte - 0x80] - 1
-    out = bytearray(n)
-    n = 0
+    out = room(n)
+    n = len(out) - n
     for byte in packed:
         if byte < 0x80:
             out[n] = byte
@@ -146,5 +153,13 @@ def join(form, header, kept):
         return bytes(kept)
     if form != WORDS_1:
         raise ValueError("record form %d" % form)
+    # A record of kilobytes is not in memory twice: unpacked where its JWS is to be.
     view = memoryview(kept)
-    return compact(header, unpack(view[64:]), view[:64])
+    sizes = []
+
+    def room(n):
+        sizes.append(n)
+        return room_of(header, n, 64)
+
+    jws = unpack(view[64:], room)
+    return compact_within(jws, header, sizes[0], view[:64])
