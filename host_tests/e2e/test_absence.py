@@ -24,8 +24,8 @@ def test_a_long_absence_costs_no_session(tmp_path, sessions):
         text += tap(at) + tap(at + 5)
         at += EVERY_S
         if i == sessions // 2:
-            for _ in range(TAPPING_S * TAPS_A_MINUTE // 60):
-                text += tap(at, "11223344")
+            for n in range(TAPPING_S * TAPS_A_MINUTE // 60):
+                text += tap(at, f"{0x11223344 + n:08X}")  # one card that stays would count once
                 at += 60 / TAPS_A_MINUTE
             at += 10
     text += step(at, "broker", state="start") + step(at + 60 + sessions / 4, "end")
