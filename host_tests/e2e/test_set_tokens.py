@@ -47,20 +47,23 @@ def order(at, path, files):
 @contextlib.contextmanager
 def served(tmp_path, text, operator, files, **options):
     """(Play of `text` before its run, the server of `files`)"""
-    with charger(tmp_path, text, **options) as playing:
+    servers = []
+
+    def prepare(playing):
         authority = playing.charger.authority
-        server = FileServer(authority.issue(NAME), files)
-        playing.scenario.config["payment_port"] = server.port
+        servers.append(FileServer(authority.issue(NAME), files))
+        playing.scenario.config["payment_port"] = servers[0].port
         point = b"".join(n.to_bytes(32, "big") for n in operator.public.point)
         playing.registration["token_key"] = KEY.hex()  # under which the lists here are made
         playing.files = {
             **trust.files("", None, authority.certificate), "operator.key": point,
         }  # fmt: skip
-        playing.provision(lambda line: None)
+
+    with charger(tmp_path, text, prepare=prepare, **options) as playing:
         try:
-            yield playing, server
+            yield playing, servers[0]
         finally:
-            server.close()
+            servers[0].close()
 
 
 def told(result: Outcome) -> list[tuple[str, str]]:
