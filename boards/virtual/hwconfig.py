@@ -31,6 +31,9 @@ _PWM_PIN = 15
 _PILOT_ADC = 16
 _PROXIMITY_ADC = 17
 _TEMPERATURE_ADC = 18
+_DISPLAY_I2C = 0
+_LIGHT_PIN = 19
+_BUZZER_PIN = 20
 _WATCHDOG_MS = 8000
 
 
@@ -108,7 +111,32 @@ def circuit(config):
 
 
 def display():
+    """The one that is connected: the simulator says which."""
+    if machine.panel == "ssd1306":
+        import framebuf
+
+        from evtill.drivers.ssd1306 import SSD1306
+
+        bus = machine.I2C(_DISPLAY_I2C, freq=400000)
+        return SSD1306(bus, framebuf.FrameBuffer, framebuf.MONO_VLSB)
+    if machine.panel == "hd44780":
+        from evtill.drivers.hd44780 import HD44780
+
+        return HD44780(machine.I2C(_DISPLAY_I2C, freq=100000))
     return TextDisplay(machine.display)
+
+
+def signals():
+    """Status light and buzzer, as far as there are."""
+    if machine.panel == "text":
+        return []
+    import neopixel
+
+    from evtill.drivers.buzzer import Buzzer
+    from evtill.drivers.status_light import StatusLight
+
+    light = neopixel.NeoPixel(machine.Pin(_LIGHT_PIN, machine.Pin.OUT), 1)
+    return [StatusLight(light), Buzzer(machine.PWM(machine.Pin(_BUZZER_PIN, machine.Pin.OUT)))]
 
 
 def watchdog():

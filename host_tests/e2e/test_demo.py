@@ -29,7 +29,7 @@ def demo(tmp_path_factory):
 def test_it_shows_the_session_the_receipt_and_the_proof(demo):
     said, _ = demo
     for words in ("record key made on the board", "every file checked", "Ready: tap your card",
-                  "Charging  ", "Finished: Local", "Total", "ok   jws signature",
+                  "Charging  ", "Finished  ", "Total", "ok   jws signature",
                   "ok   ocmf signature",
                   "ok   bill: recomputed from the tariff"):  # fmt: skip
         assert words in said

@@ -113,7 +113,7 @@ def test_a_session_that_ends_meanwhile_is_settled_when_flash_is_well_again(tmp_p
     check(result, sessions=2)
     first = result.records[0]
     assert first["stop_reason"] == "Local" and "closed_at_boot" not in first["flags"]
-    assert "Finished: Local" in result.shown() and "Out of order | memory fault" in result.shown()
+    assert "Stopped by card" in result.shown() and "Out of order | memory fault" in result.shown()
     assert "task_restarted" not in result.events and result.events.count("link_up") == 1
 
 
@@ -279,7 +279,7 @@ def test_half_open_for_minutes(tmp_path):
         result = outcome(playing, tmp_path / "out")
     assert (tmp_path / "before" / "records.jsonl").read_text() == ""
     check(result)
-    assert "Finished: Local" in result.shown()
+    assert "Stopped by card" in result.shown()
 
 
 def test_lost_acknowledgements(tmp_path):

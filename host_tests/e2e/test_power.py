@@ -90,7 +90,7 @@ def test_a_broker_that_is_down_for_the_whole_session(tmp_path):
     text += step(700, "broker", state="start") + END
     result = run(tmp_path, text)
     check(result)
-    assert "Finished: Local" in result.shown()
+    assert "Stopped by card" in result.shown()
 
 
 def test_a_broker_that_comes_and_goes(tmp_path):

@@ -51,7 +51,7 @@ def test_a_broker_that_is_not_to_be_trusted_gets_nothing(tmp_path, wrong):
         playing.run()
         log = (playing.charger.folder / "broker" / "mosquitto.log").read_text()
         console = bytes(playing.charger.console).decode()
-        assert "Finished: Local" in outcome(playing, tmp_path / "out").shown()
+        assert "Stopped by card" in outcome(playing, tmp_path / "out").shown()
     refusals = console.count("link down: cannot connect: The certificate")
     assert 4 < refusals < 20
     assert console.count("event: server_mistrusted broker: cannot connect: The certif") == 1

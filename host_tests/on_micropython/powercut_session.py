@@ -192,6 +192,9 @@ class Hardware:
     def reset_cause(self):
         return "power"
 
+    def signals(self):
+        return []
+
     def plugged(self):
         return True
 

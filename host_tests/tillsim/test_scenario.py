@@ -85,7 +85,7 @@ def test_every_step_can_be_given(tmp_path):
               "reader.state": '"hang"', "cable_a": "20", "pilot.state": '"D"', "bounce_ms": "90",
               "noise_mv": "300", "which": '"emergency"', "button.state": '"released"',
               "what": '"lock"', "fault.state": '"clear"', "celsius": "80.5",
-              "warned_ms": "80"}  # fmt: skip
+              "warned_ms": "80", "display.state": '"unplug"'}  # fmt: skip
     text = GOOD + '[config]\nplug = "socket"\n'
     given = []
     for do, keys in STEPS.items():

@@ -34,8 +34,11 @@ after = gc.mem_alloc()
 micropython.qstr_info()
 print(after - before)
 """
-# Loaded only while a charger is provisioned, or by tools alone, or with another meter.
-_NOT_LOADED = ("provisioning", "record_check", "journal_reader", "pulse", "iskra")
+# Loaded only while a charger is provisioned, or by tools alone, or with another meter or display.
+_NOT_LOADED = (
+    "provisioning", "record_check", "journal_reader", "pulse", "iskra", "language_file", "ssd1306",
+    "font", "hd44780", "status_light", "buzzer",
+)  # fmt: skip
 # Loaded only while an artefact is taken in, and given back: but for their names, which stay.
 _NOW_AND_THEN = ("artefact", "token_update", "token_intake", "token_fetch")
 

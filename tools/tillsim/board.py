@@ -29,6 +29,7 @@ NAMES_MAX = 1270
 SILICON_KB = {32: 13 + 10, 64: 21 + 20}
 HEAPS = {32: f"{112 + SILICON_KB[32]}k", 64: f"{224 + SILICON_KB[64]}k"}
 HOWS = ("nothing", "half", "garbled")  # what of the write that the power cut meets is done
+PANELS = ("text", "ssd1306", "hd44780")
 FLASH_STATES = ("ok", "full", "read_error")
 BOOT_MS = 300  # what an ESP32 takes from reset to boot.py
 SOFT_BOOT_MS = 20  # ... where only its Python starts anew
@@ -93,6 +94,7 @@ class VirtualBoard:
         self.resets = 0
         self.booted_at_ms: list[int] = []
         self.wires: list[SerialWire] = []
+        self.panel = "text"  # the display that is connected: of PANELS
         self.on_power = lambda on: None
         self.flash_writes = 0  # programs and erases of the data partition, as last told
         self._told_writes = 0  # of them, by the present process
@@ -134,7 +136,7 @@ class VirtualBoard:
             "image": str(self.image.resolve()), "partitions": PARTITIONS, "uart": fds,
             "control": board_control.fileno(), "mode": mode, "cause": cause,
             "unique_id": list(b"virtual"), "name_server": self.name_server,
-            "ports": self.ports,
+            "ports": self.ports, "panel": self.panel,
         }  # fmt: skip
         rom = self._silicon
         start = _START % {"rom": str(rom), "size": rom.stat().st_size, "then": "board.main()"}

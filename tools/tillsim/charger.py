@@ -10,6 +10,8 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+from PIL import Image
+
 from tillback import commands
 from tillback.ingest import Ingest
 from tillback.store import Store
@@ -20,10 +22,11 @@ from tillsim.broker import Broker, Tls
 from tillsim.car import Car, Metered
 from tillsim.card_sim import AesCard, Phone
 from tillsim.circuit import Circuit
-from tillsim.kernel import Kernel
+from tillsim.kernel import ABSENT, Kernel
 from tillsim.meter_wire import MeterWire
 from tillsim.mqtt_tap import MqttTap
 from tillsim.name_server import NameServer
+from tillsim.panels import Hd44780, Ssd1306
 from tillsim.pki import Authority, Issued
 from tillsim.reader_wire import Activated, ReaderWire
 from tillsim.relay import TcpRelay
@@ -32,9 +35,10 @@ from tillsim.udp_server import UdpServer
 from tillsim.wires import SerialWire
 
 BROKER_PORT, NTP_PORT = 1883, 123  # as the board is told: they are others on this machine
-COIL_PIN = 4  # boards/virtual/pins.csv
+COIL_PIN, BUZZER_PIN = 4, 20  # boards/virtual/pins.csv
 CONTACTOR_MS = 20  # from coil to contacts
 CARD_HELD_MS = 700
+LOOK_MS = 20  # after what the board has sent its display last
 BROKER_NAME = "broker.evtill.test"  # by the network's own name server
 OTHER_CARD_KEY = b"another operator"
 UNSET_CLOCK_MS = 946_684_800_000  # 2000-01-01, what an ESP32 shows before its clock is set
@@ -126,7 +130,7 @@ class VirtualCharger:
     def __init__(self, charger: str, folder: Path, image: Path, *, start_ms: int | None,
                  mqtt_password: str, real_time: bool = False, bits: int = 64,
                  heap: str = "", meter: str = "sdm630", tls: bool = False,
-                 plug: str = "contact") -> None:  # fmt: skip
+                 plug: str = "contact", display: str = "text") -> None:  # fmt: skip
         self.folder = folder
         self.charger = charger
         self._command: bytes | None = None  # the last one sent
@@ -134,6 +138,10 @@ class VirtualCharger:
         self.display: list[dict[str, Any]] = []
         self.on_display: Callable[[dict[str, Any]], None] = lambda shown: None
         self.console = bytearray()
+        self.panel: Ssd1306 | Hd44780 | None = None
+        self.pictures: dict[str, Image.Image] = {}
+        self.lights: list[tuple[float, int]] = []  # (seconds, 0xRRGGBB)
+        self.tones: list[tuple[float, int]] = []  # (seconds, Hz or 0)
         self.kernel = kernel = Kernel(real_time=real_time)
         self.meter_file = found = meters.find_any(meter)
         pulses_kwh = found.per_kwh if isinstance(found, PulseFile) else 0
@@ -170,6 +178,14 @@ class VirtualCharger:
         kernel.uarts += [self.meter_line, self.reader_line]
         kernel.on_pin = self._on_pin
         kernel.on_display = self._on_display
+        if display != "text":
+            self.board.panel = display
+            self.panel = Ssd1306() if display == "ssd1306" else Hd44780()
+        self._looks = 0  # of them, planned
+        self._hz = 0  # the buzzer's, when it sounds
+        kernel.on_i2c = self._on_i2c
+        kernel.on_light = lambda rgb: self.lights.append((kernel.now_ms / 1000, rgb))
+        kernel.on_tone = self._on_tone
         kernel.wall_ms = self._rtc_ms
         kernel.owed, kernel.forgive = self.tap.owed, self.tap.forgive
         self.board.on_power = self._on_power
@@ -189,6 +205,8 @@ class VirtualCharger:
     def _on_pin(self, pin: int, level: int) -> None:
         if pin == COIL_PIN and bool(level) != self.car.contactor_closed:
             self.kernel.after(CONTACTOR_MS, lambda: self._move_contactor(bool(level)))
+        elif pin == BUZZER_PIN:
+            self.tones.append((self.kernel.now_ms / 1000, self._hz if level else 0))
         elif self.car.circuit:
             self.car.circuit.on_pin(pin, level)
 
@@ -198,6 +216,8 @@ class VirtualCharger:
 
     def _on_power(self, on: bool) -> None:
         self.reader.power_cycle()
+        if self.panel is not None:
+            self.panel.power_cycle()
         if not on:  # the coil lets go
             self.car.change(contactor_closed=False)
         if self.car.circuit:
@@ -206,9 +226,28 @@ class VirtualCharger:
             self.car.circuit.show()
 
     def _on_display(self, lines: list[str]) -> None:
-        shown = {"at": self.kernel.now_ms / 1000, "lines": lines}
+        shown = {"at": self.kernel.now_ms / 1000, "lines": lines[:4]}
+        if lines[4:]:
+            shown["qr"] = lines[4]
         self.display.append(shown)
         self.on_display(shown)
+
+    def _on_tone(self, hz: int) -> None:
+        self._hz = hz
+
+    def _on_i2c(self, address: int, data: bytes) -> None:
+        if self.panel is not None and address == self.panel.address:
+            self.panel.write(data)
+            if isinstance(self.panel, Hd44780):  # looked at when nothing has moved for a while
+                self._looks += 1
+                plan = self._looks
+                self.kernel.after(LOOK_MS, lambda: self._look(plan))
+
+    def _look(self, plan: int) -> None:
+        if plan == self._looks and isinstance(self.panel, Hd44780):
+            lines = self.panel.text()
+            if not self.display or self.display[-1]["lines"] != lines:
+                self._on_display(lines)
 
     # -- what happens -------------------------------------------------------------------------
 
@@ -248,6 +287,15 @@ class VirtualCharger:
         if state == "reset" or (state == "ok" and self.reader.fault == "dead"):
             self.reader.power_cycle()
         self.reader.fault = {"hang": "no_answer", "unplug": "dead"}.get(state, "none")
+
+    def _do_display(self, state: str) -> None:
+        if self.panel is not None and state == "unplug":
+            self.panel.power_cycle()
+        self.kernel.order(ABSENT, state == "unplug")
+
+    def _do_picture(self, name: str) -> None:
+        if self.panel is not None:
+            self.pictures[name] = self.panel.picture()
 
     def _take_away(self, card: int) -> None:
         if card == self._card:

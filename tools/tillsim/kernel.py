@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 ADVANCE, PIN, DISPLAY, WATCHDOG, TIME = 0x41, 0x50, 0x44, 0x57, 0x54
+I2C, LIGHT, TONE, ABSENT = 0x49, 0x4C, 0x48, 0x55
 WRITES, CUT, FLASH, ANALOG = 0x46, 0x43, 0x58, 0x4E  # see boards/virtual/silicon/link.py
 _FRAME = struct.Struct("<BBHiii")
 _ASLEEP = 0x80
@@ -56,6 +57,9 @@ class Kernel:
     pins: int = 0
     on_pin: Callable[[int, int], None] = lambda pin, level: None
     on_display: Callable[[list[str]], None] = lambda lines: None
+    on_i2c: Callable[[int, bytes], None] = lambda address, data: None
+    on_light: Callable[[int], None] = lambda rgb: None
+    on_tone: Callable[[int], None] = lambda hz: None
     on_watchdog: Callable[[int], None] = lambda ms: None
     on_writes: Callable[[int], None] = lambda n: None
     on_cut: Callable[[int], None] = lambda n: None
@@ -126,6 +130,12 @@ class Kernel:
             self.on_pin(arg, value)
         elif op == DISPLAY:
             self.on_display(payload.decode("latin-1").split("\n"))
+        elif op == I2C:
+            self.on_i2c(arg, payload)
+        elif op == LIGHT:
+            self.on_light(value)
+        elif op == TONE:
+            self.on_tone(value)
         elif op == WATCHDOG:
             self.on_watchdog(value)
         elif op == WRITES:

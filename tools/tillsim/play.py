@@ -210,6 +210,8 @@ class Play:
             for row in self.charger.store.results()
         ])  # fmt: skip
         _jsonl(out / "display.jsonl", self.charger.display)
+        for name, picture in self.charger.pictures.items():
+            picture.save(out / f"{name}.png")
         (out / "charger.pub.pem").write_text(self.registration["public_key"])
         (out / "truth.json").write_text(json.dumps(self.charger.truth(), indent=1) + "\n")
         (out / "tariff.bin").write_bytes(self.table)
@@ -241,6 +243,7 @@ def playing(
             flashed_image(image, say)
         charger = VirtualCharger(CHARGER, folder, image, start_ms=scenario.start_ms,
                                  mqtt_password=MQTT_PASSWORD, tls=scenario.tls,
+                                 display=scenario.display,
                                  meter=str(scenario.config.get("meter_model", "sdm630")),
                                  plug=str(scenario.config.get("plug", "contact")),
                                  **options)  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 from evtill.core import record
 from evtill.core.tokens import TokenListError
 from tillctl.token_list import Token, read_source
-from tillsim.board import FLASH_STATES, HOWS
+from tillsim.board import FLASH_STATES, HOWS, PANELS
 from tillsim.circuit import OHMS, VOLTS
 
 # Commands that no charger may obey.
@@ -42,7 +42,8 @@ class Step:
 @dataclass
 class Scenario:
     """Times in ms; `start_ms` is Unix time at first boot, None for a clock that is unset. tls:
-    between the charger and its broker, with a certificate on both sides."""
+    between the charger and its broker, with a certificate on both sides. display: of PANELS;
+    language: as for `tillctl provision`."""
 
     start_ms: int | None
     timezone: str
@@ -52,6 +53,8 @@ class Scenario:
     steps: list[Step] = field(default_factory=list)
     tls: bool = False
     expect: dict[str, Any] = field(default_factory=dict)  # keys of EXPECT
+    display: str = "text"
+    language: str = "en"
 
 
 def _number(value: Any, low: float, high: float) -> float | None:
@@ -185,6 +188,10 @@ STEPS: dict[str, Keys] = {
         }
     ),
     "clock": Keys(one_of={"set": _TIME, "step": (_seconds, "a number of seconds")}),
+    "display": Keys({"state": _one_of("unplug", "ok")}),
+    "picture": Keys(
+        {"name": (lambda v: v if isinstance(v, str) and v.isidentifier() else None, "a word")}
+    ),
     "command": Keys(
         {"name": (lambda v: v if isinstance(v, str) else None, "a command's name")},
         may={
@@ -231,7 +238,8 @@ EXPECT: dict[str, Check] = {
     "shown": (_texts, f"{_SCREENS}, shown in this order"),
     "not_shown": (_texts, f"{_SCREENS}, never shown"),
 }
-_TOP = ("start", "timezone", "tariff", "tokens", "config", "tls", "step", "expect")
+_TOP = ("start", "timezone", "tariff", "tokens", "config", "tls", "step", "expect", "display",
+        "language")
 
 
 def load(path: Path) -> Scenario:
@@ -261,13 +269,19 @@ def load(path: Path) -> Scenario:
     tls = given.get("tls", False)
     if not isinstance(tls, bool):
         raise ScenarioError("tls: it must be true or false")
+    display = given.get("display", "text")
+    if display not in PANELS:
+        raise ScenarioError(f"display: it must be one of {', '.join(PANELS)}")
+    language = given.get("language", "en")
+    if not isinstance(language, str):
+        raise ScenarioError("language: it must be a name or a file, as for tillctl provision")
     if tls and any("acks" in step or "ack_delay_ms" in step for step in steps):
         raise ScenarioError("acks: nobody on the way can tell them apart with tls = true")
     for number, step in enumerate(steps, 1):
         _check_circuit(number, step, config.get("plug", "contact"))
     return Scenario(start_ms, timezone, _tariff(path, given), tokens, config,
                     [_step(i, step) for i, step in enumerate(steps, 1)], tls,
-                    _expect(given.get("expect", {})))  # fmt: skip
+                    _expect(given.get("expect", {})), display, language)  # fmt: skip
 
 
 def _check_circuit(number: int, step: dict, plug: Any) -> None:

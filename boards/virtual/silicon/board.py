@@ -157,6 +157,8 @@ def main():
     socket.name_server[0] = wiring["name_server"]
     socket.ports.update(wiring["ports"])
     machine.wire_up(wiring)
+    if machine.panel != "text":
+        import neopixel  # noqa: F401  (as above)
     root = machine.Partition("vfs")
     repl = open(0, "r+b")
     link.attach(open(wiring["control"], "r+b"), repl)

@@ -14,11 +14,15 @@ PIN = 0x50  # arg: pin; value: level
 DISPLAY = 0x44  # followed by the lines, joined by "\n"
 WATCHDOG = 0x57  # value: ms until the next feed is due, 0 for never
 WRITES = 0x46  # value: writes to the data partition since power-on
+I2C = 0x49  # arg: address; followed by what is written to it
+LIGHT = 0x4C  # value: the status light's colour, 0xRRGGBB
+TONE = 0x48  # arg: pin; value: Hz of its square wave
 CUT = 0x43  # the write at which power is cut is done as far as it goes; value as in WRITES
-# Simulator to board; FLASH, CUT and ANALOG come ahead of a TIME.
+# Simulator to board; FLASH, ABSENT, CUT and ANALOG come ahead of a TIME.
 TIME = 0x54  # arg and length: 24 input pins as bits; values: ms since boot, wall clock in s - 2^31,
 # its ms
 FLASH = 0x58  # arg: what the data partition does from now on, 0 for what it should
+ABSENT = 0x55  # arg: whether nobody answers on I2C from now on
 # CUT: arg: how; value: power is cut in so many writes from now
 ANALOG = 0x4E  # arg: pin; values: uV of its upper and lower half wave, 1/1000 that is the upper one
 

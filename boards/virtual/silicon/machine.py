@@ -3,6 +3,8 @@
 import array
 import io
 import sys
+from binascii import hexlify
+from hashlib import sha256
 from time import gmtime
 
 import link
@@ -18,12 +20,15 @@ SOFT_RESET_EXIT = 0x53  # ... for a soft reset
 RAW_RESET_EXIT = 0x54  # ... for a soft reset that stays at the raw prompt
 
 _wiring = {}
+panel = "text"  # the display that is connected
 
 
 def wire_up(wiring):
+    global panel
     """wiring: {"uart": [file descriptors], "image": path, "partitions": {name: [start, blocks]},
-    "cause": reset cause}, from the simulator's command line."""
+    "cause": reset cause, "panel": the display}, from the simulator's command line."""
     _wiring.update(wiring)
+    panel = wiring["panel"]
 
 
 class Pin:
@@ -70,7 +75,7 @@ class Pin:
 
 
 _PINS = []
-for _n in range(19):
+for _n in range(21):
     _pin = object.__new__(Pin)
     _pin._number = _pin._level = _pin._mode = 0
     _PINS.append(_pin)
@@ -99,6 +104,9 @@ class PWM:
 
     def duty_u16(self, duty):
         link.send(link.PIN, self._number, duty)
+
+    def freq(self, hz):
+        link.send(link.TONE, self._number, hz)
 
 
 class UART(io.IOBase):
@@ -141,6 +149,24 @@ class UART(io.IOBase):
         return -1
 
 
+class I2C:
+    """A bus that takes its time, like a board's: nothing else happens while it sends."""
+
+    def __init__(self, number, freq=400000):
+        self._freq = freq
+        self._owed_us = 0
+
+    def writeto(self, address, data):
+        self._owed_us += (9 * (1 + len(data)) + 2) * 1000000 // self._freq
+        if self._owed_us >= 1000:
+            link.advance(self._owed_us // 1000, True)
+            self._owed_us %= 1000
+        if _absent[0]:
+            raise OSError(19)  # ENODEV: no acknowledge
+        link.send(link.I2C, address, 0, data)
+        return len(data)
+
+
 _FILES = {}  # an fd's only file object: a second one's finaliser would close the first one's fd
 
 
@@ -170,12 +196,15 @@ _HALF = 1
 _GARBLED = 2
 _EIO = -5
 _ENOSPC = -28
+_absent = [0]  # whether nobody answers on I2C
 _state = [0, 0, 0]  # FLASH's arg; the count of writes at which power is cut, or 0; how
 _byte = bytearray(1)
 
 
 def _obey(op, arg, value, second, third):
-    if op == link.FLASH:
+    if op == link.ABSENT:
+        _absent[0] = arg
+    elif op == link.FLASH:
         _state[0] = arg
     elif op == link.CUT:
         _state[1] = link.writes[0] + value
@@ -273,8 +302,11 @@ def _image():
     return _wiring["file"]
 
 
-def display(lines):
-    link.send(link.DISPLAY, 0, 0, "\n".join(lines).encode())
+def display(lines, qr):
+    text = "\n".join(lines)
+    if qr:
+        text += "\nQR %dx%d %s" % (qr[0], qr[0], hexlify(sha256(qr[1]).digest()).decode()[:8])
+    link.send(link.DISPLAY, 0, 0, text.encode())
 
 
 def reset():

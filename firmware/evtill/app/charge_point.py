@@ -28,8 +28,9 @@ _QUEUE = 16
 
 
 class ChargePoint:
-    """parts: {"meter", "reader", "contactor", "display", "plugged", "circuit", "reset",
-    "recovery"}; report(name, detail): an event; beat(task name): the supervisor's.
+    """parts: {"meter", "reader", "contactor", "display", "signals", "language", "plugged",
+    "circuit", "reset", "recovery"}; report(name, detail): an event; beat(task name): the
+    supervisor's.
 
     state: as in core.session. access, face, metering, plug, taps: the parts of it that have a
     module."""
@@ -44,7 +45,7 @@ class ChargePoint:
         self._report = report
         self._beat = beat
         self.state = states.INITIAL
-        self.face = Face(config, parts["display"], till, clock)
+        self.face = Face(config, parts, parts["language"], till, clock, report, beat)
         self.access = Access(config, tokens, till, clock, self.face, report)
         self.metering = Metering(config, self._meter, till, clock, report, beat, self)
         self.taps = Taps(

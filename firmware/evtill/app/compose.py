@@ -10,6 +10,7 @@ import time
 
 from evtill.app import files, screens
 from evtill.core.errors import ConfigError, EvtillError, JournalError, JournalFull
+from evtill.core.language import Language
 
 _FLASH_RETRY_S = 60
 
@@ -26,11 +27,24 @@ def run(hw):
         except (EvtillError, OSError) as e:
             contactor.open()
             print("evtill: out of order:", e)
-            display.show(screens.out_of_order(str(e)))
+            _say_so(display, screens.out_of_order(str(e)))
             if not isinstance(e, (JournalError, OSError)):
                 return
             time.sleep(_FLASH_RETRY_S)  # flash that fails may come back; Ctrl-C gives the prompt
     asyncio.run(app.run())
+
+
+def _say_so(display, screen):
+    """Shows a screen before there are tasks, in English; whether the display answers or not."""
+    columns, rows = display.room(False)
+    display.show(screens.lay_out(str, screen, columns, rows)[0])
+    try:
+        wait_ms = 0
+        while wait_ms is not None:
+            time.sleep_ms(wait_ms)
+            wait_ms = display.step()
+    except OSError as e:
+        print("evtill: the display does not answer:", e)
 
 
 def forget(name, package="evtill.app"):
@@ -192,8 +206,9 @@ class App:
         watchdog = hw.watchdog()
         self.supervisor = supervisor = Supervisor(watchdog.feed, report)
         parts = {"meter": self.meter, "reader": hw.reader(), "contactor": self.contactor,
-                 "display": self.display, "plugged": hw.plugged, "circuit": self._circuit(),
-                 "reset": hw.reset, "recovery": self.recovery}  # fmt: skip
+                 "display": self.display, "signals": hw.signals(), "plugged": hw.plugged,
+                 "circuit": self._circuit(), "language": self._words(), "reset": hw.reset,
+                 "recovery": self.recovery}  # fmt: skip
         self.charge_point = point = ChargePoint(
             self.config, parts, self.till, self.tokens, self.clock, report, supervisor.beat
         )
@@ -204,12 +219,28 @@ class App:
         self.uplink = Uplink(self, hw.network_up)
         if self.config["payment_host"]:
             point.access.ask = self.uplink.authorise
+        if parts["signals"]:
+            supervisor.add("face", point.face.run, 10000)
         supervisor.add("session", point.run_session, 30000)
         supervisor.add("reader", point.taps.run, 60000)
         supervisor.add("plug", point.plug.run, 10000)
         supervisor.add("meter", point.metering.run, 30000)
         supervisor.add("uplink", self.uplink.run, 180000)
         supervisor.add("clock", self.uplink.run_clock, 7200000)
+
+    def _words(self):
+        """The driver's language; English where its file cannot be used."""
+        from evtill.core import language_file
+
+        try:
+            data = files.read(self.hw.DATA + "/language.bin", language_file.MAX_BYTES)
+            if data:
+                return language_file.parse(data, self.display.glyphs)
+        except (EvtillError, OSError) as e:
+            self.events.report("config_invalid", str(e))
+        finally:
+            forget("language_file", "evtill.core")
+        return Language()
 
     async def run(self):
         """Runs the tasks for ever."""

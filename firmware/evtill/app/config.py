@@ -57,6 +57,7 @@ KEYS = {
     "checkpoint_s": (("int", 10, 900), 60),
     "publish_meter_s": (("int", 10, 600), 10),
     "message_s": (("int", 1, 60), 8),
+    "receipt_hint": (("text", 0, 60), ""),  # where receipts are to be had, for the driver
     # Cards that prove themselves (core.ev2): the operator's master key, and what else their keys
     # are made from. Without card_key no card is asked.
     "card_key": (("hex", 16), ""),

@@ -6,11 +6,11 @@ import os
 import struct
 
 
-def read(path):
-    """The bytes of a file, or None where there is none."""
+def read(path, most=-1):
+    """The bytes of a file, or None where there is none. most: no more than so many and one."""
     try:
         with open(path, "rb") as f:
-            return f.read()
+            return f.read(most if most < 0 else most + 1)
     except OSError as e:
         if e.args[0] != 2:  # ENOENT
             raise

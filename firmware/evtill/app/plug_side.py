@@ -313,4 +313,4 @@ class PlugSide:
             return
         self._unlock_in = _UNLOCK
         self._report("lock_fault", "does not unlock")
-        self._point.face.message(("Cable is stuck:", "push it in"))
+        self._point.face.message(("fault", ["Cable is stuck:"], ["push it in"]))

@@ -1,15 +1,30 @@
-"""What the driver reads: four lines of twenty characters for each state."""
+"""What the driver reads in each state, and how it is laid out.
 
-from evtill.core.price_words import component
+A screen is (status, head, items): the status for light and buzzer; texts that stand in the first
+lines; texts that follow, and take turns where they are more than the display holds. A text is in
+English, which is looked up in the driver's language: text as it is, or a tuple of text with places
+and what goes into them. At a tab the line is filled up, so that what follows ends at its right.
+"""
 
+from evtill.core.session import RUNNING
 
-def money(minor, digits, currency):
-    """Minor units as text: 605, 2, EUR -> "6.05 EUR"."""
-    if not digits:
-        return "%d %s" % (minor, currency)
-    sign = "-" if minor < 0 else ""
-    whole, rest = divmod(abs(minor), 10**digits)
-    return "%s%d.%0*d %s" % (sign, whole, digits, rest, currency)
+# Each stop reason of core.record in words.
+_REASONS = """
+Local:Stopped by card
+Remote:Stopped remotely
+DeAuthorized:Authorisation ended
+EVDisconnected:Car was unplugged
+EnergyLimitReached:Energy limit reached
+TimeLimitReached:Time limit reached
+CostLimitReached:Cost limit reached
+EmergencyStop:Emergency stop
+PowerLoss:Power failed
+Reboot:Charger restarted
+GroundFault:Ground fault
+Other:Stopped
+MeterFault:Meter failed
+TillFault:Charger failed
+"""
 
 
 def duration(ms):
@@ -20,62 +35,122 @@ def duration(ms):
 
 def energy(wh):
     """Wh as kWh with two decimals, cut off rather than rounded up: never more than was had."""
-    return "%d.%02d kWh" % (wh // 1000, wh % 1000 // 10)
+    return "%d.%02d" % (wh // 1000, wh % 1000 // 10)
 
 
-def idle(tariff, prices):
-    """The price including VAT, in AFIR's order: per kWh, per minute, per session."""
-    return ["Ready: tap your card"] + ([component(tariff, p) for p in prices] or ["free of charge"])
+def idle(prices, with_qr):
+    """prices: price_words.preview(), in AFIR's order."""
+    return "idle", ["Tap card or scan" if with_qr else "Ready: tap your card"], prices
 
 
 def checking(seconds=0):
     """seconds: until there will be an answer, where another has to be asked for it."""
-    lines = ["One moment please", "checking your card"]
-    return lines + ["%d s at most" % seconds] if seconds else lines
+    more = [("%d s at most", seconds)] if seconds else []
+    return "busy", ["One moment please", "checking your card"], more
 
 
 def plug_in():
-    return ["Card accepted", "Plug in your car"]
+    return "plug", ["Card accepted", "Plug in your car"], []
 
 
 def refused(why):
-    return ["Not possible:"] + wrap(why, 3)
+    return "refused", ["Not possible:"], [why]
 
 
-def charging(state, wh, ms, power_w, cost):
-    head = "Charging " if state == "charging" else "Paused "
+def charging(state, language, wh, ms, power_w, cost, items):
+    """cost: as money; items: the price now, and what else takes turns below."""
     tenths = (power_w + 50) // 100  # of a kW
-    return [
-        head + " " * (20 - len(head) - len(duration(ms))) + duration(ms),
-        "%s  %d.%d kW" % (energy(wh), tenths // 10, tenths % 10),
-        cost,
-        "Tap card to stop",
-    ]
+    power = language.number("%d.%d" % (tenths // 10, tenths % 10))
+    head = "Charging\t%s" if state == RUNNING[0] else "Paused\t%s"
+    return state, [
+        (head, duration(ms)), ("%s kWh\t%s kW", language.number(energy(wh)), power),
+        ("Cost\t%s", cost),
+    ], items  # fmt: skip
 
 
-def finished(wh, ms, cost, stop_reason):
-    return ["Finished: %s" % stop_reason, energy(wh) + "  " + duration(ms), "Total " + cost,
-            "Thank you. Unplug."]  # fmt: skip
+def near(limits):
+    """The text that says which limit is near: it has less than a tenth left. limits: (used, limit
+    or None, limit as text) of each. None where none is."""
+    for used, limit, text in limits:
+        if limit is not None and used * 10 >= limit * 9:
+            return "Ends at %s", text
+    return None
+
+
+def finished(language, wh, ms, cost, stop_reason, receipt):
+    """receipt: where it is to be had, or ""."""
+    at = _REASONS.find("\n" + stop_reason + ":") + len(stop_reason) + 2
+    items = [_REASONS[at : _REASONS.find("\n", at)]]
+    if receipt:
+        items.append(("Receipt: %s", receipt))
+    return "finished", [
+        ("Finished\t%s", duration(ms)), ("%s kWh", language.number(energy(wh))),
+        ("Total\t%s", cost),
+    ], items + ["Thank you. Unplug."]  # fmt: skip
 
 
 def in_use():
-    return ["In use", "Only the card that", "started can stop"]
+    return "refused", ["In use"], ["Only the card that started can stop"]
 
 
 def reserved(until):
     """until: hh:mm."""
-    return ["Reserved", "until " + until]
+    return "reserved", ["Reserved"], [("until %s", until)]
 
 
 def out_of_order(why):
-    return ["Out of order"] + wrap(why, 3)
+    return "fault", ["Out of order"], [why]
 
 
-def wrap(text, lines, width=20):
-    """`text` in up to `lines` lines of at most `width` characters, broken at spaces."""
+def lay_out(say, screen, columns, rows, turn=0):
+    """(lines, turns): the screen as up to `rows` lines of at most `columns` characters, and how
+    many turns there are before all was shown. say: gives an English text in another language."""
+    lines = []
+    for text in screen[1]:
+        lines += wrap(_spell(say, text, columns), columns)
+    room = max(1, rows - len(lines))
+    pages = [[]]
+    for text in screen[2]:
+        part = wrap(_spell(say, text, columns), columns)
+        while part:
+            if len(part) <= room - len(pages[-1]):
+                pages[-1] += part
+                break
+            if pages[-1]:
+                pages.append([])  # a text that fits one page does not stand on two
+            if len(part) > room:
+                pages[-1] = part[:room]
+                part = part[room:]
+    return lines + pages[turn % len(pages)], len(pages)
+
+
+def _spell(say, text, columns):
+    """A screen's text in words."""
+    if not isinstance(text, str):
+        english = text[0]
+        try:
+            text = say(english) % text[1:]
+        except (TypeError, ValueError):  # of another version than this code
+            text = english % text[1:]
+    else:
+        text = say(text)
+    if "\t" in text:
+        left, right = text.split("\t")
+        text = left + " " * max(1, columns - len(left) - len(right)) + right
+    return text
+
+
+def wrap(text, width):
+    """`text` in lines of at most `width` characters, broken at spaces where there are any."""
+    if len(text) <= width:
+        return [text]
     out = [""]
     for word in text.split(" "):
         if out[-1] and len(out[-1]) + 1 + len(word) > width:
             out.append("")
+        while len(word) > width:
+            out[-1] = word[:width]
+            word = word[width:]
+            out.append("")
         out[-1] = (out[-1] + " " + word) if out[-1] else word
-    return out[:lines]
+    return out

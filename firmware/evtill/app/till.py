@@ -176,14 +176,6 @@ class Till:
             return "rollback_suspected", None
         return None, None
 
-    def prices(self):
-        """The price components in force now, as Pricer.price_now gives them; [] where none are."""
-        unix_ms = self._clock.unix_ms() or 0
-        try:
-            return Pricer(self.tariff, unix_ms, 0).price_now()[0]
-        except TariffError:
-            return []
-
     def next_edge_ms(self):
         """The monotonic instant at which the price may change next, or None."""
         s = self.session

@@ -40,6 +40,7 @@ class Uplink:
         self._nonce = app.nonce
         charger = config["charger_id"]
         base = self._base = "evtill/v1/%s/" % charger
+        app.charge_point.face.is_up = self.is_up
         self.worker = Worker()
         link = self._link = MqttLink(
             self.worker, charger, config["broker_host"], config["broker_port"], charger,
@@ -145,6 +146,10 @@ class Uplink:
         return None
 
     # -- out ----------------------------------------------------------------------------------
+
+    def is_up(self):
+        """Whether the backend's broker can be reached."""
+        return self._link.up
 
     def poke(self):
         """There is something to send."""

@@ -9,6 +9,10 @@ class ConfigError(EvtillError):
     """A key of the configuration is missing, unknown or out of range; the text names it."""
 
 
+class LanguageError(EvtillError):
+    """A language file that is damaged, or not one."""
+
+
 class ClockError(EvtillError):
     """A time that this clock cannot hold, or an untrusted clock where a trusted one is needed."""
 
