@@ -149,12 +149,25 @@ class Face:
                 (ms, max_ms, max_ms and screens.duration(max_ms)),
             ))  # fmt: skip
             rates = price_words.rates(session.pricer, language)
-            self._prices = ([near] if near else []) + rates + ["Tap card to stop"]
+            first = ([near] if near else []) + self._parking(name, session.pricer)
+            self._prices = first + rates + ["Tap card to stop"]
             self._near = near
         status, head, items = screens.charging(
             name, self._language, wh, ms, power_w, self._money(session, cost), self._prices
         )  # fmt: skip
         return "near" if self._near else status, head, items
+
+    def _parking(self, name, pricer):
+        """A warning, or none, to whose car stands without charging."""
+        left_ms = pricer.parking_in_ms() if name == RUNNING[1] else None
+        if left_ms is None:
+            return []
+        if not left_ms:
+            return ["Parking costs now"]
+        unix_ms = self._clock.unix_ms()
+        if unix_ms is None:
+            return [("Parking costs in %s", screens.duration(left_ms))]
+        return [("Parking costs from %s", self._local((unix_ms + left_ms) // 1000))]
 
     def _idle_prices(self, now_ms):
         if self._prices is None or now_ms >= self._prices_until_ms:
