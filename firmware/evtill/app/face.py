@@ -122,7 +122,7 @@ class Face:
             if said:
                 screen = screens.out_of_order(said)
             elif self.booked_until_s is not None:
-                screen = screens.reserved(self._local(self.booked_until_s))
+                screen = screens.reserved(_local(self._till.tariff, self.booked_until_s))
             else:
                 if self._may_offer():
                     qr = self._qr[0]
@@ -130,10 +130,6 @@ class Face:
         else:
             return
         self._see(screen, now_ms, qr)
-
-    def _local(self, unix_s):
-        """hh:mm of Unix seconds, in the tariff's time zone."""
-        return civil(unix_s + self._till.tariff.offset_s_at(unix_s))[11:16]
 
     def _charging(self, name, session, power_w, now_ms):
         wh, ms, cost = self._till.running()
@@ -167,7 +163,7 @@ class Face:
         unix_ms = self._clock.unix_ms()
         if unix_ms is None:
             return [("Parking costs in %s", screens.duration(left_ms))]
-        return [("Parking costs from %s", self._local((unix_ms + left_ms) // 1000))]
+        return [("Parking costs from %s", _local(pricer.tariff, (unix_ms + left_ms) // 1000))]
 
     def _idle_prices(self, now_ms):
         if self._prices is None or now_ms >= self._prices_until_ms:
@@ -242,3 +238,8 @@ class Face:
             for signal in self._signals:
                 signal.tick(self._status)
             await asyncio.sleep_ms(_BEAT_MS)
+
+
+def _local(tariff, unix_s):
+    """hh:mm of Unix seconds, in the tariff's time zone."""
+    return civil(unix_s + tariff.offset_s_at(unix_s))[11:16]
