@@ -5,7 +5,7 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 CASES ?= 200
 SEED ?= 1
 
-.PHONY: help setup demo test lint bench powercut soak clean
+.PHONY: help setup demo test lint bench screens powercut soak clean
 
 help:            ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -38,6 +38,9 @@ lint: setup      ## ruff and mypy
 
 bench: setup     ## sizes and speeds, printed, never failing
 	@$(PY) -m tillsim.bench
+
+screens: setup   ## a picture of every screen of the driver's display, in out/screens/
+	@EVTILL_SCREENS=out/screens $(PY) -m pytest -n $(JOBS) host_tests/app/test_pictures.py
 
 powercut: setup  ## whole sessions, the power cut at any flash write (CASES=n|all SEED=n)
 	@$(PY) -m tillsim.powercut --jobs $(JOBS) --cases $(CASES) --seed $(SEED) $(CASE:%=--case %)

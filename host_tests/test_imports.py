@@ -93,7 +93,7 @@ def test_only_hwconfig_imports_machine():
 
 _FORMATS = (
     "evtill.core", "evtill.app.config", "evtill.drivers.meters", "evtill.drivers.modbus",
-    "evtill.drivers.aio", "evtill.drivers.font",
+    "evtill.drivers.aio", "evtill.drivers.font", "evtill.app.screens",
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from tillctl.cli import Parser
 
 # Each has add_parser(subparsers), which registers its commands: `run(args) -> exit code`.
 _MODULES = ("flash", "meter_cli", "provision", "tariff_cli", "tokens_cli", "verify_cli", "export",
-            "keys", "rotate_key", "card")  # fmt: skip
+            "keys", "rotate_key", "card", "language_cli")  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:

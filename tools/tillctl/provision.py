@@ -13,8 +13,8 @@ from pathlib import Path
 
 from evtill.app import config as config_table
 from evtill.core import tokens
-from evtill.core.errors import ArtefactError, ConfigError
-from tillctl import artefacts, flash, meter_file, meter_table, token_list, trust
+from evtill.core.errors import ArtefactError, ConfigError, LanguageError
+from tillctl import artefacts, flash, languages, meter_file, meter_table, token_list, trust
 from tillctl.port import Port, PortError
 from tillctl.public_key import PublicKey
 from tillctl.tariff_compile import compile_tariff
@@ -70,6 +70,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     p.add_argument("--meter-baud", type=int, choices=meter_file.BAUDS,
                    help="where it is not the factory's")  # fmt: skip
     p.add_argument("--meter-parity", choices=meter_file.PARITIES)
+    p.add_argument("--language", metavar="NAME|FILE",
+                   help="the driver's: see `tillctl language list` (default: en, or what the "
+                   "charger has)")  # fmt: skip
     p.add_argument("--config", action="append", default=[], metavar="KEY=VALUE")
     p.add_argument("--out", type=Path, default=Path("chargers"), metavar="DIR",
                    help="default: %(default)s")  # fmt: skip
@@ -117,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
         known=known, board=args.board, may_format=args.format,
         meter=meter,
         files=trust.files(args.id, args.ca, args.payment_ca, args.cert, args.key)
-        | _operator_key(args.operator_key),
+        | _operator_key(args.operator_key) | language(args.language),
     )  # fmt: skip
     write(args.out, registration)
     Port(args.port).reset()
@@ -131,6 +134,16 @@ def _setting(text: str) -> tuple[str, str | int]:
         raise ConfigError(f"--config {text}: KEY=VALUE expected")
     kind = config_table.KEYS.get(key, (("text",),))[0]
     return key, int(value) if kind[0] == "int" and value.lstrip("-").isdigit() else value
+
+
+def language(name: str | None) -> dict[str, bytes]:
+    """The file of the driver's language, where one is named. Raises ConfigError."""
+    if name is None:
+        return {}
+    try:
+        return {"language.bin": languages.load(name)}
+    except LanguageError as e:
+        raise ConfigError(f"--language: {e}") from None
 
 
 def _operator_key(path: Path | None) -> dict[str, bytes]:

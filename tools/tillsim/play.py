@@ -99,6 +99,11 @@ class Play:
             "mqtt_password": MQTT_PASSWORD, "ntp_host": "127.0.0.1", "ntp_port": NTP_PORT,
         }  # fmt: skip
         files = dict(self.files)
+        if self.scenario.language != "en":
+            try:
+                files |= provision.language(self.scenario.language)
+            except (ConfigError, OSError) as e:
+                raise ScenarioError(f"language: {e}") from None
         if charger.identity is not None:
             settings |= {"broker_host": BROKER_NAME, "broker_tls": "on"}
             own = trust.files(CHARGER, charger.authority.certificate, None,

@@ -4,7 +4,7 @@ It is settled before a new one may start, from what is durable of it and the met
 """
 
 from evtill.app import tariff_files
-from evtill.app.till import SILENT
+from evtill.app.till import FAULTY, SILENT
 from evtill.core.errors import EvtillError, MeterError, ModbusError
 
 # So long a silent meter is waited for, before the last durable reading ends the session. One that
@@ -37,10 +37,10 @@ class Recovery:
             tariff_files.keep(self._folder, self._till.tables)
         except (EvtillError, OSError) as e:
             self._till.session = None  # what is durable of it is read again
-            self.why = str(e)
-            if self.why != self._failed:
-                self._failed = self.why
-                self._report("journal_fault", self.why)
+            self.why = FAULTY
+            if str(e) != self._failed:
+                self._failed = str(e)
+                self._report("journal_fault", self._failed)
             return False
         self._silent_ms = self._failed = self.why = None
         return True

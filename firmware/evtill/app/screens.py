@@ -61,9 +61,9 @@ def charging(state, language, wh, ms, power_w, cost, items):
     """cost: as money; items: the price now, and what else takes turns below."""
     tenths = (power_w + 50) // 100  # of a kW
     power = language.number("%d.%d" % (tenths // 10, tenths % 10))
-    head = "Charging\t%s" if state == RUNNING[0] else "Paused\t%s"
     return state, [
-        (head, duration(ms)), ("%s kWh\t%s kW", language.number(energy(wh)), power),
+        ("Charging\t%s" if state == RUNNING[0] else "Paused\t%s", duration(ms)),
+        ("%s kWh\t%s kW", language.number(energy(wh)), power),
         ("Cost\t%s", cost),
     ], items  # fmt: skip
 
@@ -80,13 +80,11 @@ def near(limits):
 def finished(language, wh, ms, cost, stop_reason, receipt):
     """receipt: where it is to be had, or ""."""
     at = _REASONS.find("\n" + stop_reason + ":") + len(stop_reason) + 2
-    items = [_REASONS[at : _REASONS.find("\n", at)]]
+    items = [("%s kWh", language.number(energy(wh))), _REASONS[at : _REASONS.find("\n", at)]]
     if receipt:
         items.append(("Receipt: %s", receipt))
-    return "finished", [
-        ("Finished\t%s", duration(ms)), ("%s kWh", language.number(energy(wh))),
-        ("Total\t%s", cost),
-    ], items + ["Thank you. Unplug."]  # fmt: skip
+    head = [("Finished\t%s", duration(ms)), ("Total\t%s", cost)]
+    return "finished", head, items + ["Thank you. Unplug."]
 
 
 def in_use():
