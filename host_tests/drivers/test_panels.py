@@ -12,7 +12,7 @@ from evtill.drivers import font
 from evtill.drivers.hd44780 import HD44780
 from evtill.drivers.ssd1306 import SSD1306
 from host_tests.fakes.i2c import I2C, MONO_VLSB, FrameBuffer, settle
-from tillsim import panels
+from tillsim import bench_display, panels
 
 ROOT = Path(__file__).resolve().parents[2]
 URL = "HTTPS://PAY.EXAMPLE.COM/C/E000123?N=8F3A9C21B7"
@@ -178,3 +178,10 @@ def test_an_hd44780_is_woken_in_the_data_sheets_time():
     display.show(["a"])
     assert [display.step() for _ in range(5)] == [5, 1, 1, 1, 1]  # figure 24: 4.1 ms, 0.1 ms, ...
     assert [data.hex() for _, data in bus.log[:4]] == ["3c38", "3c38", "3c38", "2c28"]
+
+
+@pytest.mark.parametrize(("driver", "hz"), [("SSD1306", 100_000), ("HD44780", 100_000)])
+def test_nobody_waits_long_for_a_display_that_is_drawn_again_and_again(driver, hz):
+    found = bench_display.measure(driver, hz)
+    assert 0 < found["late_ms"] <= bench_display.GOAL_MS
+    assert found["second_bytes"] < 40

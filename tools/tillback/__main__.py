@@ -52,6 +52,10 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--broker", required=True, metavar="URL",
                        help="mqtt://user:password@host:port; or @FILE that holds it")  # fmt: skip
 
+    serve.add_argument("--pay-url", metavar="URL",
+                       help="with {nonce} in it: keeps a fresh QR code of it on every display "
+                       "that can show one")  # fmt: skip
+
     register = command("register", _register, "make a charger known")
     register.add_argument("charger", help="the file that `tillctl provision` left (its .json), or "
                           "the charger's id, such as DE*EVT*E000123")  # fmt: skip
@@ -72,7 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     order.add_argument("charger", help="its id")
     order.add_argument("name", metavar="NAME", help=f"one of {NAMES}")
     order.add_argument("args", nargs="*", metavar="KEY=VALUE",
-                       help="its arguments, such as ceiling_minor=2000")  # fmt: skip
+                       help="its arguments, such as ceiling_minor=2000; set_display takes "
+                       "url=https://.../{nonce} and seconds=900, and makes the QR code of them")
     order.add_argument("--broker", required=True, metavar="URL",
                        help="mqtt://user:password@host:port; or @FILE that holds it")  # fmt: skip
 
@@ -88,7 +93,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     from tillback.ingest import Ingest
 
     store = Store(arguments.database)
-    ingest = Ingest(store, _broker(arguments))
+    ingest = Ingest(store, _broker(arguments), pay_url=arguments.pay_url)
 
     async def serve() -> None:
         stop = asyncio.Event()
@@ -111,7 +116,7 @@ def _broker(arguments: argparse.Namespace) -> str:
 
 
 def _command(arguments: argparse.Namespace) -> int:
-    from tillback import commands
+    from tillback import commands, qr
 
     given: dict[str, int | str] = {}
     for one in arguments.args:
@@ -121,8 +126,18 @@ def _command(arguments: argparse.Namespace) -> int:
         given[name] = int(value) if value.isascii() and value.isdigit() else value
     with contextlib.closing(Store(arguments.database)) as store:
         key = store.command_key(arguments.charger)
-    if key is None:
-        raise ConfigError(f"no command key of {arguments.charger}: register provisioning's .json")
+        if key is None:
+            raise ConfigError(
+                f"no command key of {arguments.charger}: register provisioning's .json"
+            )
+        if arguments.name == "set_display" and "url" in given:
+            template, life_s = str(given.pop("url")), given.pop("seconds", qr.LIFE_S)
+            if not isinstance(life_s, int):
+                raise ConfigError("seconds: want a number")
+            offer = qr.make(template, life_s)
+            store.add_offer(offer.nonce, arguments.charger, offer.args["expires_s"])
+            given |= offer.args
+            print(offer.url)
     result = asyncio.run(
         commands.send(_broker(arguments), arguments.charger, key, arguments.name, given)
     )

@@ -11,7 +11,6 @@ import aiomqtt
 from evtill.core import jws
 from evtill.core.commands import NAMES
 from evtill.core.errors import CommandError
-from tillback.ingest import parse_broker
 
 LIFE_S = 60
 
@@ -38,6 +37,8 @@ async def send(
     """Sends a command over a connection of its own. Returns its result {id, status, detail}.
 
     Raises CommandError when the charger is offline or does not answer in time."""
+    from tillback.ingest import parse_broker  # which sends commands itself
+
     host, port, user, password = parse_broker(broker)
     base = f"evtill/v1/{charger}/"
     sent = None

@@ -11,6 +11,7 @@ import aiomqtt
 
 from evtill.core.errors import ConfigError
 from tillback.intake import Counters, Intake
+from tillback.qr import Offers
 from tillback.store import Store
 
 TOPICS = ("evtill/v1/+/usage", "evtill/v1/+/event", "evtill/v1/+/status",
@@ -28,12 +29,14 @@ class Ingest:
     def __init__(
         self, store: Store, broker: str, *, client_id: str = "tillback",
         back_off_s: tuple[float, float] = (0.2, 10.0), keepalive_s: int = 30,
+        pay_url: str | None = None,
     ) -> None:  # fmt: skip
         self._broker = parse_broker(broker)
         self._client_id = client_id
         self._back_off_s = back_off_s
         self._keepalive_s = keepalive_s
         self._intake = Intake(store)
+        self._offers = Offers(store, pay_url) if pay_url else None
         self._task: asyncio.Task[None] | None = None
         self._subscribed = asyncio.Event()
         self._waiting: aiomqtt.client.MessagesIterator | None = None
@@ -145,8 +148,16 @@ class Ingest:
             if ack is not None:
                 await client.publish(ack.topic, ack.body, qos=1)
                 self.acknowledged += 1
+            await self._offer(client, str(message.topic), bytes(body))
         finally:
             self._taking = False
+
+    async def _offer(self, client: aiomqtt.Client, topic: str, body: bytes) -> None:
+        """Sends a new QR code where a charger's status says that it has none."""
+        if self._offers is not None and topic.endswith("/status"):
+            order = await asyncio.to_thread(self._offers.answer, topic.split("/")[2], body)
+            if order is not None:
+                await client.publish(topic.removesuffix("status") + "cmd", order, qos=1)
 
 
 def parse_broker(url: str) -> tuple[str, int, str | None, str | None]:

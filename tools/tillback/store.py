@@ -145,8 +145,18 @@ class Alarm(Base):
     raised_at: Mapped[str]
 
 
+class Offer(Base):
+    """A payment attempt that a charger's display offers: the nonce in its QR code."""
+
+    __tablename__ = "offers"
+    nonce: Mapped[str] = mapped_column(primary_key=True)
+    charger: Mapped[str] = mapped_column(ForeignKey("chargers.id"))
+    expires_s: Mapped[int]
+    made_at: Mapped[str]
+
+
 _APPEND_ONLY = (
-    UsageRecord, KeyRotation, Event, Status, Boot, Refused, CommandKey, CommandResult, Alarm,
+    UsageRecord, KeyRotation, Event, Status, Boot, Refused, CommandKey, CommandResult, Alarm, Offer,
 )  # fmt: skip
 
 
@@ -288,6 +298,20 @@ class Store:
                     received_at=now(),
                 )
             )  # fmt: skip
+
+    def add_offer(self, nonce: str, charger: str, expires_s: int) -> None:
+        """Keeps the nonce of a QR code that goes to a charger's display."""
+        with self._session.begin() as session:
+            session.add(
+                Offer(nonce=nonce, charger=charger, expires_s=expires_s, made_at=now())
+            )  # fmt: skip
+
+    def offers(self, charger: str) -> list[Offer]:
+        """What a charger's display was to offer, the first one first."""
+        with self._session() as session:
+            return list(session.scalars(
+                select(Offer).where(Offer.charger == charger).order_by(Offer.expires_s)
+            ))  # fmt: skip
 
     def add_status(self, charger: str, payload: bytes) -> bool:
         """Keeps a status unless it equals the charger's last one."""

@@ -6,6 +6,7 @@ import time
 from tillsim import (
     bench_cards,
     bench_crypto,
+    bench_display,
     bench_flash,
     bench_heap,
     bench_link,
@@ -24,6 +25,7 @@ def main() -> int:
         ("Token lists", bench_tokens.lines),
         ("Cards", bench_cards.lines),
         ("Meters", bench_meter.lines),
+        ("Display (32-bit MicroPython)", bench_display.lines),
         ("Session states", bench_session.lines),
         ("Link: records a second, against plain umqtt.simple", bench_link.lines),
         ("P-256: executed instructions (valgrind's cachegrind, 32-bit)", _crypto),

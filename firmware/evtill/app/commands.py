@@ -3,15 +3,21 @@
 import asyncio
 import gc
 import json
+from binascii import a2b_base64
 
 from evtill.app.till import FAULTY
 from evtill.core import session as states
 from evtill.core.commands import Gate
 from evtill.core.errors import CommandError, EvtillError, JournalError, TariffError
+from evtill.core.text import plain
 
 _METHODS = ("app", "card", "wallet", "prepaid", "terminal")
 _HEX = "0123456789abcdef"
 _MOST = (1 << 53) - 1
+_QR_SIZES = (21, 25, 29)  # versions 1 to 3: what a small display has 2 pixels a module for
+_QR_S = 86400
+_TEXT_MAX = 144  # 29 x 29 bits in base64
+_RECEIPT_MAX = 60
 _RESERVED_S = 86400  # longer than any driver is waited for
 
 
@@ -45,11 +51,39 @@ class Commands:
             "start": self._start, "raise_ceiling": self._raise_ceiling, "stop": self._stop,
             "reserve": self._reserve, "cancel": self._cancel, "unlock": self._unlock,
             "set_time": self._set_time, "diagnostics": self._diagnostics, "reboot": self._reboot,
-            "set_tokens": self._set_tokens,
+            "set_tokens": self._set_tokens, "set_display": self._set_display,
         }.get(name)  # fmt: skip
         if job is None:
             raise CommandError("%s is not supported" % name)
         return job(args)
+
+    def _set_display(self, args):
+        """args: qr (base64 of its bits, row by row, dark is 1), size (modules on a side) and
+        expires_s (Unix) together: shown until a start command or session uses it, or it expires;
+        or none of them: it goes. May be: receipt (where receipts are to be had)."""
+        _check(args, {}, {"qr": _is_text, "size": lambda v: v in _QR_SIZES,
+                          "expires_s": _is_amount,
+                          "receipt": lambda v: _is_text(v) and len(v) <= _RECEIPT_MAX})
+        face = self._app.charge_point.face
+        given = [name for name in ("qr", "size", "expires_s") if name in args]
+        qr = None
+        if given:
+            if len(given) < 3:
+                raise CommandError("qr, size and expires_s go together")
+            if not face.shows_qr():
+                raise CommandError("this display shows no QR code")
+            left_s = args["expires_s"] - self._app.clock.unix_ms() // 1000
+            if not 0 < left_s <= _QR_S:
+                raise CommandError("expires_s is not within the next %d s" % _QR_S)
+            try:
+                qr = args["size"], a2b_base64(args["qr"])
+            except ValueError:
+                raise CommandError("qr is not base64")
+            if len(qr[1]) != (args["size"] ** 2 + 7) // 8:
+                raise CommandError("qr has not %d bits" % args["size"] ** 2)
+        face.offer(qr, args.get("expires_s"))
+        if "receipt" in args:
+            face.receipt = args["receipt"]
 
     def _start(self, args):
         """args: ref, method; may be: token (keyed hash in hex: that card may stop it),
@@ -57,6 +91,7 @@ class Commands:
         _check(args, {"ref": _is_ref, "method": lambda v: v in _METHODS},
                {"token": _is_token, "ceiling_minor": _is_amount, "ceiling_wh": _is_amount,
                 "ceiling_s": _is_amount})  # fmt: skip
+        self._app.charge_point.face.offer(None)  # it was for this one, whatever comes of it
         ceiling_minor = args.get("ceiling_minor")
         self._enough(ceiling_minor)
         method = args["method"]
@@ -233,6 +268,10 @@ def _is_ref(value):
         isinstance(value, str) and 1 <= len(value) <= 64
         and all([" " < c <= "~" and c not in '|"\\' for c in value])
     )  # fmt: skip
+
+
+def _is_text(value):
+    return isinstance(value, str) and len(value) <= _TEXT_MAX and plain(value)
 
 
 def _is_token(value):

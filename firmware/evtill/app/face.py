@@ -82,7 +82,11 @@ class Face:
             self._language, energy_wh, stop["duration"], cost, stop["reason"], self.receipt
         ))  # fmt: skip
 
-    def offer(self, qr, expires_s):
+    def shows_qr(self):
+        """Whether the display can."""
+        return self._display.room(True) is not None
+
+    def offer(self, qr, expires_s=None):
         """Shows a QR code while nobody charges, until it is taken away, used or expired (Unix
         seconds); None for none."""
         self._qr = (qr, expires_s) if qr else None
@@ -97,7 +101,7 @@ class Face:
 
     def _may_offer(self):
         """Whether a QR code is to be seen: there is one, room for it, and somebody to pay at."""
-        return self.qr_expires() and self._display.room(True) and self.is_up and self.is_up()
+        return self.qr_expires() and self.shows_qr() and self.is_up and self.is_up()
 
     def refresh(self, name, power_w, why):
         """The screen of the state `name`, unless a message still stands. power_w: the last reading;

@@ -225,6 +225,7 @@ class Uplink:
             "records_waiting": app.outbox.waiting(), "clock": app.clock.trust(),
             "tariff_sha256": tariff.sha256 if tariff else None,
             "tokens_sha256": app.tokens.sha256,
+            "qr_expires_s": app.charge_point.face.qr_expires(),
         }  # fmt: skip
         if status == self._status and now_ms - self._status_ms < _STATUS_MS:
             return
