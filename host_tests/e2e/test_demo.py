@@ -122,6 +122,7 @@ def test_the_backend_keeps_the_status_and_hears_of_a_cut(tmp_path):
     assert states[-1] == "offline"  # the last will
     full = said[0]
     assert set(full) == {"state", "firmware", "boot", "nonce", "journal_used_pct",
-                         "records_waiting", "clock", "tariff_sha256", "tokens_sha256"}  # fmt: skip
+                         "records_waiting", "clock", "tariff_sha256", "tokens_sha256",
+                         "qr_expires_s"}  # fmt: skip
     assert len(full["nonce"]) == 16 and full["clock"] in "IS"
     assert len({status["nonce"] for status in said}) == 1
