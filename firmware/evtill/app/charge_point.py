@@ -234,25 +234,27 @@ class ChargePoint:
 
     async def _watch_booking(self, now_ms):
         """A reservation that is over is billed and dropped."""
+        booking = self.access.booking
+        unix_ms = self._clock.unix_ms()
+        if unix_ms is None or now_ms < self._retry_ms:
+            return
+        if self._booking_used:
+            self._retry_ms = now_ms + _RETRY_MS
+            self._drop_used()
+        elif "ended_ms" in booking or unix_ms >= booking["expires_s"] * 1000:
+            self._retry_ms = now_ms + _RETRY_MS
+            await self._close_booking(booking, unix_ms)
+
+    async def _close_booking(self, booking, unix_ms):
         from evtill.app import reservation
         from evtill.app.compose import forget
 
-        access = self.access
-        unix_ms = self._clock.unix_ms()
         try:
-            if unix_ms is None or now_ms < self._retry_ms:
-                return
-            if self._booking_used:
-                self._retry_ms = now_ms + _RETRY_MS
-                return self._drop_used()
-            if not reservation.is_over(access.booking, unix_ms):
-                return
-            self._retry_ms = now_ms + _RETRY_MS
             await reservation.close(
-                access.booking, access.tokens.folder, self._till, self.metering, unix_ms,
+                booking, self.access.tokens.folder, self._till, self.metering, unix_ms,
                 self._report,
             )  # fmt: skip
-            access.booking = None
+            self.access.booking = None
             self._journal_failed = False
         except (EvtillError, OSError) as e:
             if self._till.session:  # its START is durable: a boot bills it, nobody else may start

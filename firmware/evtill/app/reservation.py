@@ -59,11 +59,6 @@ def span(booking, now_ms, expired=False):
     return [min(booking["from_ms"], to_ms), to_ms, int(expired), booking["ref"]]
 
 
-def is_over(booking, unix_ms):
-    """Whether it was cancelled, or nobody came in time."""
-    return "ended_ms" in booking or unix_ms >= booking["expires_s"] * 1000
-
-
 async def close(booking, folder, till, metering, unix_ms, report):
     """Bills a reservation that is over, where it costs anything, and drops it. Raises EvtillError
     (no meter, no room, no tariff), OSError: to be done again."""
