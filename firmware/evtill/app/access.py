@@ -26,8 +26,8 @@ class Access:
     """tokens: app.token_store.TokenStore; face: where a driver who waits sees for how long.
 
     ask: Uplink.authorise where there is a payment API, else None; tapped: (token, assurance) of
-    the last card; claim: the Claim that the last decide() ended with; booking: the reservation in
-    force, as app.reservation keeps it, or None."""
+    the last card; claim: the Claim that the last decide() ended with; bookings: Bookings, where
+    the charger may be reserved."""
 
     def __init__(self, config, tokens, till, clock, face, report):
         self._config = config
@@ -40,54 +40,13 @@ class Access:
         self.ask = None
         self.tapped = (None, None)
         self.claim = None
-        self.booking = None
-
-    # -- reservations -------------------------------------------------------------------------
-
-    def book(self, booking):
-        """Makes a reservation durable, or with None forgets the one in force. Raises OSError."""
-        from evtill.app import reservation
-        from evtill.app.compose import forget
-
-        try:
-            if booking is None:
-                reservation.drop(self.tokens.folder)
-            else:
-                reservation.keep(self.tokens.folder, booking)
-        finally:
-            forget("reservation")
-        self.booking = booking
-
-    def find_booking(self):
-        """Takes up the reservation that flash has kept, if there is one. Raises OSError."""
-        from evtill.app import reservation
-        from evtill.app.compose import forget
-
-        try:
-            self.booking = reservation.load(self.tokens.folder)
-        except ValueError as e:
-            self._report("reservation_lost", str(e))
-            reservation.drop(self.tokens.folder)
-        finally:
-            forget("reservation")
-
-    def is_booked_for(self, token, ref):
-        """Whether whoever this is may charge as far as a reservation is concerned."""
-        booking = self.booking
-        if booking is None or ref == booking["ref"]:
-            return True
-        if booking["token"] is None or not isinstance(token, bytes):
-            return False
-        booked = unhexlify(booking["token"])
-        return token == booked or self.same_group(token, booked)
-
-    # -- cards --------------------------------------------------------------------------------
+        self.bookings = None
 
     async def decide(self, token):
         """The event for core.session: ("accepted", None), and `claim` says what to; or ("refused",
         why)."""
         assurance = self.tapped[1] if self.tapped[0] == token else "uid"
-        if not self.is_booked_for(token, None):
+        if self.bookings and not self.bookings.lets(token, None):
             return self._refuse("start_refused", "reserved", "reserved for another")
         try:
             found = self.tokens.find(token)

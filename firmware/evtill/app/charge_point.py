@@ -5,6 +5,7 @@ from binascii import unhexlify
 
 from evtill.app import screens
 from evtill.app.access import Access, Claim
+from evtill.app.bookings import Bookings
 from evtill.app.face import Face
 from evtill.app.metering import Metering
 from evtill.app.taps import Taps
@@ -48,6 +49,9 @@ class ChargePoint:
         self.face = Face(config, parts, parts["language"], till, clock, report, beat)
         self.access = Access(config, tokens, till, clock, self.face, report)
         self.metering = Metering(config, self._meter, till, clock, report, beat, self)
+        self.bookings = self.access.bookings = Bookings(
+            tokens.folder, till, self.metering, clock, report, self.access.same_group
+        )  # fmt: skip
         self.taps = Taps(
             config, parts["reader"], self.access, clock, self.face, report, beat, self
         )  # fmt: skip
@@ -68,7 +72,6 @@ class ChargePoint:
         self._plug_deadline_ms = None
         self._checkpoint_ms = 0
         self._journal_failed = False
-        self._booking_used = False  # ... by a session that is durable
         self._reboot_ms = None
         self._retry_ms = 0  # when to try again what flash or the meter refused
         self._ended = None  # (reason, monotonic ms) of a session without its final reading yet
@@ -97,7 +100,7 @@ class ChargePoint:
         """Starts a session that the backend has authorised: `auth` as in the record, limits as
         Till.start() takes them. Returns why not, None when it is on its way."""
         why = self._why_busy()
-        if why is None and not self.access.is_booked_for(None, auth["ref"]):
+        if why is None and not self.bookings.lets(None, auth["ref"]):
             why = "reserved"
         if why is None:
             # Whose card may stop it: nobody's has a ref for its token.
@@ -112,32 +115,18 @@ class ChargePoint:
     def reserve(self, booking):
         """Reserves the charger, durably; `booking` as app.reservation keeps it. Returns why not, or
         None. Raises OSError."""
-        why = self._why_busy()
-        before = self.access.booking
-        if why is None and before:
-            if before["ref"] != booking["ref"] or "ended_ms" in before:
-                return "reserved"
-            booking["from_ms"] = before["from_ms"]  # the same one, until another time
-        if why is None:
-            self.access.book(booking)
-            self._report("reserved", booking["ref"])
-            self._wake.set()
+        why = self._why_busy() or self.bookings.make(booking)
+        self._wake.set()
         return why
 
-    def cancel(self, ref, unix_ms):
+    def cancel(self, ref):
         """Ends a reservation, durably; what it costs is billed at once. Returns why not, or None.
         Raises OSError."""
-        booking = self.access.booking
-        if booking is None or booking["ref"] != ref or "ended_ms" in booking:
-            return "no reservation with this ref"
         if self.state[0] in ("authorising", "authorised"):
             return "the session is about to start"
-        booking = dict(booking)
-        booking["ended_ms"] = unix_ms
-        self.access.book(booking)
-        self._retry_ms = 0
+        why = self.bookings.cancel(ref)
         self._wake.set()
-        return None
+        return why
 
     def recheck(self):
         """The token list has changed: a session whose card it blocks now ends."""
@@ -149,7 +138,7 @@ class ChargePoint:
     def status(self):
         """The state as the backend sees it."""
         name = self.state[0]
-        return "reserved" if name == "available" and self.access.booking else name
+        return "reserved" if name == "available" and self.bookings.booking else name
 
     def reboot_soon(self):
         """Once what is to be said of it had time to go out."""
@@ -199,8 +188,8 @@ class ChargePoint:
             self._report("journal_filling", "%d %%" % pct)
         if self._reboot_ms is not None and now_ms >= self._reboot_ms and not self._till.session:
             self._reset()
-        if name == "available" and self.access.booking:
-            await self._watch_booking(now_ms)
+        if name == "available" and self.bookings.booking:
+            await self._look_at_booking()
         elif name == "authorised" and self._plug_deadline_ms is not None:
             if now_ms >= self._plug_deadline_ms:
                 self._plug_deadline_ms = None
@@ -219,8 +208,7 @@ class ChargePoint:
                 self._checkpoint_ms = now_ms
                 self._checkpoint()
         reading = self.metering.reading
-        booking = self.access.booking
-        self.face.booked_until_s = booking["expires_s"] if booking else None
+        self.face.booked_until_s = self.bookings.until_s()
         self.face.refresh(name, reading.power_w if reading else 0, self._why_not)
 
     def _why_not(self):
@@ -232,38 +220,15 @@ class ChargePoint:
             return SILENT if self._ended else FAULTY
         return self._recovery.why or self.plug.why or "please call us"
 
-    async def _watch_booking(self, now_ms):
-        """A reservation that is over is billed and dropped."""
-        booking = self.access.booking
-        unix_ms = self._clock.unix_ms()
-        if unix_ms is None or now_ms < self._retry_ms:
-            return
-        if self._booking_used:
-            self._retry_ms = now_ms + _RETRY_MS
-            self._drop_used()
-        elif "ended_ms" in booking or unix_ms >= booking["expires_s"] * 1000:
-            self._retry_ms = now_ms + _RETRY_MS
-            await self._close_booking(booking, unix_ms)
-
-    async def _close_booking(self, booking, unix_ms):
-        from evtill.app import reservation
-        from evtill.app.compose import forget
-
+    async def _look_at_booking(self):
         try:
-            await reservation.close(
-                booking, self.access.tokens.folder, self._till, self.metering, unix_ms,
-                self._report,
-            )  # fmt: skip
-            self.access.booking = None
-            self._journal_failed = False
+            await self.bookings.look()
         except (EvtillError, OSError) as e:
             if self._till.session:  # its START is durable: a boot bills it, nobody else may start
                 self._till.session = None
                 self._recovery.why = FAULTY
                 self.post("fault", "TillFault")
             self._journal_fault(e)
-        finally:
-            forget("reservation")
 
     async def _retry(self, name):
         """What flash or the meter refused before: a session's end, or one that was left behind."""
@@ -276,7 +241,7 @@ class ChargePoint:
     def _find_booking(self):
         """Whether what flash has of a reservation is known."""
         try:
-            self.access.find_booking()
+            self.bookings.find()
         except OSError as e:
             self._recovery.why = FAULTY
             self._journal_fault(e)
@@ -289,7 +254,7 @@ class ChargePoint:
             self._meter.keep_now()  # first: a count may not be behind what is billed by it
             self._till.checkpoint()
             self._journal_failed = False
-            self._drop_used()
+            self._drop_used(self.bookings.tidy)
         except (JournalError, MeterError) as e:
             self._journal_fault(e)
         return not self._journal_failed
@@ -337,7 +302,7 @@ class ChargePoint:
             if why:
                 return self._start_refused(why)
             reading = await self.metering.patiently(self.metering.read)
-            reserved = self._reserved(claim)
+            reserved = self.bookings.before(claim.auth)
             ceiling = claim.auth["ceiling_minor"]
             if ceiling is not None and ceiling < self._till.least_minor(reserved):
                 return self._start_refused(claim.short or "not enough credit")
@@ -360,24 +325,12 @@ class ChargePoint:
             self._report(doubt, "register %d Wh of %s" % (reading.energy_wh, serial))
         return await self._let_flow()
 
-    def _reserved(self, claim):
-        """Of the reservation that is used up now, what Till.start() takes; or None."""
-        booking = self.access.booking
-        unix_ms = self._clock.unix_ms()
-        if booking is None or unix_ms is None:
-            return None
-        if claim.auth["ref"] is None:
-            claim.auth["ref"] = booking["ref"]
-        return [min(booking["from_ms"], unix_ms), unix_ms, 0, booking["ref"]]
-
-    def _drop_used(self):
+    def _drop_used(self, drop):
         """Forgets the reservation that a session has used up; while flash fails, later."""
-        if self._booking_used:
-            try:
-                self.access.book(None)
-                self._booking_used = False
-            except OSError as e:
-                self._journal_fault(e)
+        try:
+            drop()
+        except OSError as e:
+            self._journal_fault(e)
 
     async def _let_flow(self):
         """Lets energy flow in a session whose START is durable."""
@@ -388,8 +341,7 @@ class ChargePoint:
             self._recovery.why = FAULTY
             self.post("fault", "TillFault")
             return self._start_refused(FAULTY)
-        self._booking_used = self.access.booking is not None
-        self._drop_used()
+        self._drop_used(self.bookings.use)
         await asyncio.sleep_ms(_CONTACT_MS)
         self._checkpoint_ms = self._clock.now_ms()
         self.metering.hurry()

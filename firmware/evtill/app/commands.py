@@ -159,7 +159,7 @@ class Commands:
     def _cancel(self, args):
         """args: ref of the reservation."""
         _check(args, {"ref": _is_ref}, {})
-        _answer(self._app.charge_point.cancel, args["ref"], self._app.clock.unix_ms())
+        _answer(self._app.charge_point.cancel, args["ref"])
 
     def _unlock(self, args):
         """Ends a session first, and lets the cable go when no energy flows any more. Whether the
