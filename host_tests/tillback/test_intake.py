@@ -10,8 +10,9 @@ import pytest
 from evtill.core import jws
 from evtill.core.errors import SignatureError
 from host_tests.fakes import records
+from tillback.db.database import StoreError
 from tillback.intake import Intake
-from tillback.store import CONFLICT, DUPLICATE, STORED, Store, StoreError
+from tillback.store import CONFLICT, DUPLICATE, STORED, Store
 
 ACK_KEY = bytes(range(32))
 SIGNER = records.Signer()
@@ -277,7 +278,7 @@ def test_what_was_stored_is_there_after_a_restart(tmp_path, store, intake):
 
 
 def test_outcomes(store):
-    record = {"seq": 1, "id": f"{records.CHARGER}-1", "prev": records.ZEROS}
+    record = json.loads(records.payload(SIGNER, records.facts(1)))
     assert store.add_record(records.CHARGER, record, b"a", "a", b"") == STORED
     assert store.add_record(records.CHARGER, record, b"b", "b", b"") == CONFLICT
 

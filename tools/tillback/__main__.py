@@ -13,7 +13,8 @@ from pathlib import Path
 from evtill.core import jws
 from evtill.core.commands import NAMES
 from evtill.core.errors import ConfigError, EvtillError
-from tillback.store import Store, UsageRecord
+from tillback.db.tables import UsageRecord
+from tillback.store import Store
 from tillctl.key_ring import KeyRing
 from tillctl.public_key import PublicKey
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from evtill.core import jws, record_check
 from evtill.core.errors import EvtillError, RecordError, SignatureError
-from tillback.store import CONFLICT, DUPLICATE, STORED, Charger, Store
+from tillback.db.tables import Charger
+from tillback.store import CONFLICT, DUPLICATE, STORED, Store
 from tillctl.key_ring import KeyRing
 from tillctl.public_key import OpenSsl, PublicKey
 from tillctl.sources import claimed

@@ -2,162 +2,29 @@
 
 Usage records are idempotent on (charger, seq). The database itself refuses updates and deletes."""
 
-import datetime
 from collections.abc import Iterator
 from typing import Any
 
-import sqlalchemy
-from sqlalchemy import ForeignKey, LargeBinary, UniqueConstraint, create_engine, event, func, select
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
-from evtill.core.errors import EvtillError
+from tillback.db.database import Database, StoreError, now
+from tillback.db.tables import (
+    Alarm,
+    Boot,
+    Charger,
+    CommandKey,
+    CommandResult,
+    Event,
+    KeyRotation,
+    Offer,
+    Refused,
+    Status,
+    UsageRecord,
+)
 
 STORED, DUPLICATE, CONFLICT = "stored", "duplicate", "conflict"
-
-
-class StoreError(EvtillError):
-    """The database cannot be opened, or refuses; the text is one line."""
-
-
-class Base(DeclarativeBase):
-    pass
-
-
-class Charger(Base):
-    """A registered charger and the keys that speak for it."""
-
-    __tablename__ = "chargers"
-    id: Mapped[str] = mapped_column(primary_key=True)
-    public_key_pem: Mapped[str]
-    ack_key: Mapped[bytes] = mapped_column(LargeBinary)
-    mqtt_user: Mapped[str | None]
-    registered_at: Mapped[str]
-
-
-class UsageRecord(Base):
-    """A usage record as it was published: `jws` are the charger's own bytes."""
-
-    __tablename__ = "usage_records"
-    __table_args__ = (UniqueConstraint("charger", "seq"),)
-    row: Mapped[int] = mapped_column(primary_key=True)
-    id: Mapped[str] = mapped_column(unique=True)
-    charger: Mapped[str] = mapped_column(ForeignKey("chargers.id"))
-    seq: Mapped[int]
-    prev: Mapped[str]
-    sha256: Mapped[str]
-    jws: Mapped[bytes] = mapped_column(LargeBinary)
-    payload: Mapped[bytes] = mapped_column(LargeBinary)
-    received_at: Mapped[str]
-
-
-class KeyRotation(Base):
-    """A charger's record key that named its successor (core.key_rotation), as it was signed."""
-
-    __tablename__ = "key_rotations"
-    row: Mapped[int] = mapped_column(primary_key=True)
-    charger: Mapped[str] = mapped_column(ForeignKey("chargers.id"), index=True)
-    jws: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
-    registered_at: Mapped[str]
-
-
-class Event(Base):
-    """An event as it was published."""
-
-    __tablename__ = "events"
-    __table_args__ = (UniqueConstraint("charger", "id"),)
-    row: Mapped[int] = mapped_column(primary_key=True)
-    id: Mapped[str]
-    charger: Mapped[str] = mapped_column(ForeignKey("chargers.id"))
-    at: Mapped[str | None]
-    name: Mapped[str]
-    detail: Mapped[str]
-    sha256: Mapped[str]
-    payload: Mapped[bytes] = mapped_column(LargeBinary)
-    received_at: Mapped[str]
-
-
-class Status(Base):
-    """A status that differs from the one before it."""
-
-    __tablename__ = "statuses"
-    row: Mapped[int] = mapped_column(primary_key=True)
-    charger: Mapped[str] = mapped_column(ForeignKey("chargers.id"), index=True)
-    payload: Mapped[bytes] = mapped_column(LargeBinary)
-    received_at: Mapped[str]
-
-
-class Boot(Base):
-    """A boot of a charger; `nonce` is the one that it drew at random."""
-
-    __tablename__ = "boots"
-    __table_args__ = (UniqueConstraint("charger", "boot", "nonce"),)
-    row: Mapped[int] = mapped_column(primary_key=True)
-    charger: Mapped[str] = mapped_column(ForeignKey("chargers.id"))
-    boot: Mapped[int]
-    nonce: Mapped[str]
-    seen_at: Mapped[str]
-
-
-class Refused(Base):
-    """What was not stored as a record or event, with the reason: evidence, kept as it came."""
-
-    __tablename__ = "refused"
-    __table_args__ = (UniqueConstraint("charger", "topic", "sha256"),)
-    row: Mapped[int] = mapped_column(primary_key=True)
-    charger: Mapped[str]
-    topic: Mapped[str]
-    sha256: Mapped[str]
-    reason: Mapped[str]
-    body: Mapped[bytes] = mapped_column(LargeBinary)
-    received_at: Mapped[str]
-
-
-class CommandKey(Base):
-    """The key under which a charger takes commands."""
-
-    __tablename__ = "command_keys"
-    charger: Mapped[str] = mapped_column(ForeignKey("chargers.id"), primary_key=True)
-    key: Mapped[bytes] = mapped_column(LargeBinary)
-
-
-class CommandResult(Base):
-    """What a charger answered to a command; `command` is None where it could not read its id."""
-
-    __tablename__ = "command_results"
-    row: Mapped[int] = mapped_column(primary_key=True)
-    charger: Mapped[str] = mapped_column(ForeignKey("chargers.id"))
-    command: Mapped[str | None]
-    status: Mapped[str]
-    detail: Mapped[str]
-    received_at: Mapped[str]
-
-
-class Alarm(Base):
-    """Something that a person has to look at; each is raised once."""
-
-    __tablename__ = "alarms"
-    __table_args__ = (UniqueConstraint("charger", "name", "detail"),)
-    row: Mapped[int] = mapped_column(primary_key=True)
-    charger: Mapped[str]
-    name: Mapped[str]
-    detail: Mapped[str]
-    raised_at: Mapped[str]
-
-
-class Offer(Base):
-    """A payment attempt that a charger's display offers: the nonce in its QR code."""
-
-    __tablename__ = "offers"
-    nonce: Mapped[str] = mapped_column(primary_key=True)
-    charger: Mapped[str] = mapped_column(ForeignKey("chargers.id"))
-    expires_s: Mapped[int]
-    made_at: Mapped[str]
-
-
-_APPEND_ONLY = (
-    UsageRecord, KeyRotation, Event, Status, Boot, Refused, CommandKey, CommandResult, Alarm, Offer,
-)  # fmt: skip
 
 
 class Store:
@@ -167,26 +34,18 @@ class Store:
 
     def __init__(self, url: str) -> None:
         """Raises StoreError."""
-        try:
-            self._engine = create_engine(url)
-            if self._engine.dialect.name == "sqlite":
-                event.listen(self._engine, "connect", _durable)
-            Base.metadata.create_all(self._engine)
-            self._forbid_changes()
-        except (SQLAlchemyError, ModuleNotFoundError) as error:
-            raise StoreError(f"database {url}: {_one_line(error)}") from error
-        self._session = sessionmaker(self._engine, expire_on_commit=False)
+        self.database = Database(url)
 
     def close(self) -> None:
         """Closes every connection."""
-        self._engine.dispose()
+        self.database.close()
 
     def register(
         self, charger: str, public_key_pem: str, ack_key: bytes, mqtt_user: str | None = None,
         command_key: bytes | None = None,
     ) -> None:  # fmt: skip
         """Registers a charger; a second time only with the same keys. Raises StoreError."""
-        with self._session.begin() as session:
+        with self.database.write() as session:
             known = session.get(Charger, charger)
             if known is None:
                 session.add(
@@ -207,29 +66,29 @@ class Store:
 
     def charger(self, charger: str) -> Charger | None:
         """The registration of `charger`."""
-        with self._session() as session:
+        with self.database.read() as session:
             return session.get(Charger, charger)
 
     def command_key(self, charger: str) -> bytes | None:
         """The key under which `charger` takes commands, where it is known."""
-        with self._session() as session:
+        with self.database.read() as session:
             found = session.get(CommandKey, charger)
             return found.key if found else None
 
     def nonce(self, charger: str) -> str | None:
         """The nonce of the charger's latest boot that is known: commands to it name it."""
         newest = select(Boot.nonce).where(Boot.charger == charger).order_by(Boot.row.desc())
-        with self._session() as session:
+        with self.database.read() as session:
             return session.scalars(newest.limit(1)).first()
 
     def chargers(self) -> list[Charger]:
         """Every registration, by id."""
-        with self._session() as session:
+        with self.database.read() as session:
             return list(session.scalars(select(Charger).order_by(Charger.id)))
 
     def add_rotation(self, charger: str, jws: bytes) -> None:
         """Keeps a rotation of the charger's key, once; that it is good has been checked."""
-        with self._session.begin() as session:
+        with self.database.write() as session:
             known = select(func.count()).select_from(KeyRotation).where(KeyRotation.jws == jws)
             if not session.scalar(known):
                 session.add(KeyRotation(charger=charger, jws=jws, registered_at=now()))
@@ -247,7 +106,7 @@ class Store:
         conflict."""
         seq = record["seq"]
         try:
-            with self._session.begin() as session:
+            with self.database.write() as session:
                 known = session.scalars(
                     select(UsageRecord).where(
                         UsageRecord.charger == charger, UsageRecord.seq == seq
@@ -262,6 +121,7 @@ class Store:
                     UsageRecord(
                         id=record["id"], charger=charger, seq=seq, prev=record["prev"],
                         sha256=sha256, jws=jws, payload=payload, received_at=now(),
+                        **looked_up(record),
                     )
                 )  # fmt: skip
                 session.flush()
@@ -273,7 +133,7 @@ class Store:
     def add_event(self, charger: str, found: dict[str, Any], sha256: str, payload: bytes) -> str:
         """STORED, DUPLICATE or CONFLICT, as add_record, by (charger, id)."""
         try:
-            with self._session.begin() as session:
+            with self.database.write() as session:
                 known = session.scalars(
                     select(Event).where(Event.charger == charger, Event.id == found["id"])
                 ).one_or_none()
@@ -291,7 +151,7 @@ class Store:
 
     def add_result(self, charger: str, command: str | None, status: str, detail: str) -> None:
         """Keeps a command's result."""
-        with self._session.begin() as session:
+        with self.database.write() as session:
             session.add(
                 CommandResult(
                     charger=charger, command=command, status=status, detail=detail,
@@ -301,21 +161,21 @@ class Store:
 
     def add_offer(self, nonce: str, charger: str, expires_s: int) -> None:
         """Keeps the nonce of a QR code that goes to a charger's display."""
-        with self._session.begin() as session:
+        with self.database.write() as session:
             session.add(
                 Offer(nonce=nonce, charger=charger, expires_s=expires_s, made_at=now())
             )  # fmt: skip
 
     def offers(self, charger: str) -> list[Offer]:
         """What a charger's display was to offer, the first one first."""
-        with self._session() as session:
+        with self.database.read() as session:
             return list(session.scalars(
                 select(Offer).where(Offer.charger == charger).order_by(Offer.expires_s)
             ))  # fmt: skip
 
     def add_status(self, charger: str, payload: bytes) -> bool:
         """Keeps a status unless it equals the charger's last one."""
-        with self._session.begin() as session:
+        with self.database.write() as session:
             last = session.scalars(
                 select(Status).where(Status.charger == charger).order_by(Status.row.desc()).limit(1)
             ).one_or_none()
@@ -330,7 +190,7 @@ class Store:
 
         A message of an earlier boot that comes late has that boot's nonce, and is no alarm."""
         try:
-            with self._session.begin() as session:
+            with self.database.write() as session:
                 mine = select(Boot).where(Boot.charger == charger)
                 if session.scalars(mine.where(Boot.boot == boot, Boot.nonce == nonce)).first():
                     return
@@ -344,7 +204,7 @@ class Store:
     def refuse(self, charger: str, topic: str, body: bytes, sha256: str, reason: str) -> None:
         """Keeps what was refused, once, and raises an alarm."""
         try:
-            with self._session.begin() as session:
+            with self.database.write() as session:
                 if session.scalar(
                     select(func.count()).select_from(Refused).where(
                         Refused.charger == charger, Refused.topic == topic,
@@ -365,7 +225,7 @@ class Store:
     def alarm(self, charger: str, name: str, detail: str) -> None:
         """Raises an alarm unless it has been raised."""
         try:
-            with self._session.begin() as session:
+            with self.database.write() as session:
                 _alarm(session, charger, name, detail)
         except IntegrityError:
             return
@@ -375,12 +235,12 @@ class Store:
         query = select(UsageRecord).order_by(UsageRecord.charger, UsageRecord.seq)
         if charger is not None:
             query = query.where(UsageRecord.charger == charger)
-        with self._session() as session:
+        with self.database.read() as session:
             yield from session.scalars(query.execution_options(yield_per=200))
 
     def record(self, record_id: str) -> UsageRecord | None:
         """The record of that id."""
-        with self._session() as session:
+        with self.database.read() as session:
             return session.scalars(
                 select(UsageRecord).where(UsageRecord.id == record_id)
             ).one_or_none()
@@ -409,22 +269,20 @@ class Store:
         query = select(table).order_by(table.row)
         if charger is not None:
             query = query.where(table.charger == charger)
-        with self._session() as session:
+        with self.database.read() as session:
             return list(session.scalars(query))
 
-    def _forbid_changes(self) -> None:
-        if self._engine.dialect.name != "sqlite":
-            return
-        with self._engine.begin() as connection:
-            for table in _APPEND_ONLY:
-                name = table.__tablename__
-                for verb in ("UPDATE", "DELETE"):
-                    connection.execute(
-                        sqlalchemy.text(
-                            f"CREATE TRIGGER IF NOT EXISTS {name}_no_{verb.lower()} BEFORE {verb} "
-                            f"ON {name} BEGIN SELECT RAISE(ABORT, '{name} is append-only'); END"
-                        )
-                    )
+
+def looked_up(record: dict[str, Any]) -> dict[str, Any]:
+    """What of a record's payload stands beside it, for queries."""
+    auth = record["auth"]
+    return {
+        "started_at": record["start_date_time"], "ended_at": record["end_date_time"],
+        "energy_wh": record["total_energy_wh"], "currency": record["currency"],
+        "total_minor": record["total_cost"]["incl_minor"], "method": auth["method"],
+        "token": auth["token"], "auth_ref": auth["ref"],
+        "tariff_sha256": record["tariff"]["sha256"],
+    }  # fmt: skip
 
 
 def _check_chain(session: Session, charger: str, seq: int) -> None:
@@ -461,20 +319,3 @@ def _alarm(session: Session, charger: str, name: str, detail: str) -> None:
     )  # fmt: skip
     if not session.scalar(known):
         session.add(Alarm(charger=charger, name=name, detail=detail, raised_at=now()))
-
-
-def _durable(connection: Any, _: Any) -> None:
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def now() -> str:
-    """The time, as it stands in the database: UTC with milliseconds."""
-    stamp = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-    return stamp.replace("+00:00", "Z")
-
-
-def _one_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0]
