@@ -53,7 +53,7 @@ def test_the_chain_goes_on_under_the_new_key(tmp_path, capsys, steps):
             assert rotate(playing, keys) == 0
             assert rotate(playing, keys) == 0  # tried again: the same successor
             [file] = keys.glob("*.rotation-*.jws")
-            from tillback.__main__ import main as tillback
+            from tillback.cli import main as tillback
 
             assert tillback(["rotate", str(file), "--database", database]) == 0
             assert rotate(playing, keys, "--adopt") == 0

@@ -14,7 +14,7 @@ import pytest
 
 from evtill.core import jws, key_rotation
 from host_tests.fakes import records
-from tillback.__main__ import main
+from tillback.cli import main
 from tillback.intake import Intake
 from tillback.store import Store
 from tillctl.__main__ import main as tillctl

@@ -73,7 +73,7 @@ def rotation_file(folder: Path, charger: str, kid: str) -> Path:
 
 
 def _tell(database: str, rotation: bytes) -> None:
-    from tillback.__main__ import accept_rotation
+    from tillback.registration import accept_rotation
     from tillback.store import Store
 
     with contextlib.closing(Store(database)) as store:
