@@ -7,10 +7,10 @@ import sys
 from collections.abc import Callable
 
 from evtill.core.errors import EvtillError
-from tillback.cli import chargers, records, serve
+from tillback.cli import admin, chargers, records, serve
 
 _DATABASE = "sqlite:///tillback.sqlite"
-_NOUNS = (serve, chargers, records)  # in the order of --help
+_NOUNS = (serve, chargers, records, admin)  # in the order of --help
 
 
 def main(argv: list[str] | None = None) -> int:

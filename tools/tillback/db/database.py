@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import create_engine, event, inspect
+from sqlalchemy import MetaData, create_engine, event, inspect
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -79,7 +79,7 @@ class Database:
             if not (migrate or self.is_sqlite):
                 raise StoreError(f"the database is of an older tillback: run `tillback init` "
                                  f"(schema {found}, wanted {HEAD})")  # fmt: skip
-            self._migrate()
+            self.migrate()
 
     def _create(self) -> None:
         """All of it at once; a test holds it against the migrations."""
@@ -93,7 +93,8 @@ class Database:
                 f"CREATE TABLE {_VERSION} (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
             connection.execute(sqlalchemy.text(f"INSERT INTO {_VERSION} VALUES ('{HEAD}')"))
 
-    def _migrate(self) -> None:
+    def migrate(self, revision: str = HEAD) -> None:
+        """Brings the schema up to `revision`."""
         from alembic import command
         from alembic.config import Config
 
@@ -101,9 +102,26 @@ class Database:
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with self._writing() as connection:
             config.attributes["connection"] = connection
-            if _VERSION not in inspect(connection).get_table_names():
+            tables = inspect(connection).get_table_names()
+            if tables and _VERSION not in tables:
                 command.stamp(config, _FIRST)
-            command.upgrade(config, "head")
+            command.upgrade(config, revision)
+
+    def clear(self, revision: str) -> None:
+        """Gives a database without a row in it the schema `revision`, for a backup of that time.
+        Raises StoreError where there is a row, or for a schema that is not known."""
+        if revision > HEAD:
+            raise StoreError(f"the backup is of a newer tillback (schema {revision})")
+        found = MetaData()
+        with self._writing() as connection:
+            found.reflect(connection)
+            for table in found.sorted_tables:
+                if table.name != _VERSION and connection.execute(table.select().limit(1)).first():
+                    raise StoreError("the database is not empty; a backup goes into an empty one")
+            if revision != HEAD:
+                found.drop_all(connection)
+        if revision != HEAD:
+            self.migrate(revision)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlalchemy.Connection]:
