@@ -1,5 +1,6 @@
 """Programs that come without being installed, and what is said where they cannot come."""
 
+import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from host_tests import programs
 from tillsim import debian
 from tillsim.broker import Broker
+from tillsim.postgres import Postgres
 
 GLIBC = ("libc.", "libm.", "libdl.", "libpthread.", "librt.", "libresolv.", "libanl.", "ld-linux")
 
@@ -45,9 +47,22 @@ def test_a_broker_from_nothing(bare):
     with Broker(0, {"a": "b"}, bare / "broker") as broker:
         assert broker.engine == "mosquitto"
         maps = Path(f"/proc/{broker._runner._process.pid}/maps").read_text()
+    check_libraries(maps, bare)
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not os.environ.get("EVTILL_SOAK"), reason="long: make soak")
+def test_a_database_from_nothing(bare):
+    programs.program("postgres")
+    with Postgres() as server:
+        maps = Path(f"/proc/{server.pid}/maps").read_text()
+        check_libraries(maps, bare if str(bare) in maps else server.folder)
+
+
+def check_libraries(maps, folder):
     mapped = {Path(line.split()[5]) for line in maps.splitlines() if ".so" in line}
     assert len(mapped) > 5
-    foreign = {file.name for file in mapped if bare not in file.parents}
+    foreign = {file.name for file in mapped if folder not in file.parents}
     assert not [name for name in foreign if not name.startswith(GLIBC)]
 
 
@@ -93,7 +108,7 @@ def test_no_apt_is_said_in_one_line_and_tried_once(bare, monkeypatch):
 def test_another_system_is_said(bare):
     debian.STATUS.unlink()
     with pytest.raises(debian.DebianMissing, match="cannot be had: this is no Debian"):
-        debian.program("initdb")
+        debian.program("postgres")
 
 
 def test_an_unreachable_mirror_is_said(tmp_path):

@@ -16,15 +16,14 @@ from tillctl.firmware import BUILD
 FOLDER = BUILD / "debian"
 STATUS = Path("/var/lib/dpkg/status")  # what this machine has
 _SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # not on everybody's PATH
-_POSTGRES = "usr/lib/postgresql/*/bin/"
 PROGRAMS = {  # name: (package, where in it the program is)
     "chromium": ("chromium-headless-shell", "usr/lib/chromium/chromium-headless-shell"),
-    "initdb": ("postgresql", _POSTGRES + "initdb"),
     "mosquitto": ("mosquitto", "usr/sbin/mosquitto"),
-    "postgres": ("postgresql", _POSTGRES + "postgres"),
+    "postgres": ("postgresql", "usr/lib/postgresql/*/bin/postgres"),
 }
-# What only chromium's start script and Mesa's drivers want: with LLVM, a third of the whole.
-_UNUSED = ("x11-utils", "xdg-utils", "libllvm19")
+# What only chromium's start script, Mesa's drivers, PostgreSQL's JIT and its way of starting with
+# the machine want: with LLVM, a third of the whole.
+_UNUSED = ("x11-utils", "xdg-utils", "libllvm14", "libllvm19", "postgresql-common")
 _NEVER = ("libc6_",)  # must be the one of the machine's own loader
 
 
