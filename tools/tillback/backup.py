@@ -19,7 +19,7 @@ import sqlalchemy
 from sqlalchemy import MetaData
 from sqlalchemy.exc import SQLAlchemyError
 
-from tillback.db.database import Database, StoreError, now, one_line
+from tillback.db.database import HEAD, Database, StoreError, now, one_line
 
 _BATCH = 500  # rows
 _LINE_MAX = 1 << 20  # bytes
@@ -55,7 +55,8 @@ def write(database: Database, file: Path, progress: Progress = lambda rows: None
 def restore(database: Database, file: Path, progress: Progress = lambda rows: None) -> int:
     """Fills an empty database, all of it or nothing; the rows read. A backup of an older schema is
     brought up to date. Raises StoreError."""
-    database.clear(_head(file)["tillback"])
+    schema = _head(file)["tillback"]
+    database.clear(schema)
     tables = MetaData()
     rows, digest, trailer = 0, hashlib.sha256(), None
     waiting: list[tuple[str, dict[str, Any]]] = []
@@ -83,7 +84,8 @@ def restore(database: Database, file: Path, progress: Progress = lambda rows: No
             _go_on_counting(connection, tables)
     except SQLAlchemyError as error:
         raise StoreError(f"{file}: row {rows}: {one_line(error)}") from error
-    database.migrate()
+    if schema != HEAD:
+        database.migrate()
     return rows
 
 

@@ -1,12 +1,12 @@
 """tillback: the reference backend, from the command line."""
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Callable
 
 from evtill.core.errors import EvtillError
+from tillback import logs
 from tillback.cli import admin, chargers, records, serve
 
 _DATABASE = "sqlite:///tillback.sqlite"
@@ -16,7 +16,7 @@ _NOUNS = (serve, chargers, records, admin)  # in the order of --help
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; the exit code is 0, or 1 after one line on standard error."""
     arguments = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    logs.configure(arguments.log)
     try:
         code: int = arguments.run(arguments)
         return code
@@ -45,6 +45,8 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("--db", "--database", dest="database", default=_DATABASE, metavar="URL",
                            help="SQLAlchemy's, such as postgresql+psycopg://user@host/name "
                            f"(default {_DATABASE})")  # fmt: skip
+        added.add_argument("--log", choices=logs.FORMS, default="text",
+                           help="how to log (default: %(default)s)")  # fmt: skip
         added.set_defaults(run=run)
         return added
 

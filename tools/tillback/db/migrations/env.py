@@ -6,7 +6,7 @@ from tillback.db.tables import Base
 
 context.configure(
     connection=context.config.attributes["connection"], target_metadata=Base.metadata,
-    render_as_batch=True,
+    render_as_batch=True, transactional_ddl=True,
 )  # fmt: skip
 with context.begin_transaction():
     context.run_migrations()
