@@ -40,8 +40,12 @@ def filled(url):
     store.close()
 
 
-def test_there_and_back(tmp_path, capsys):
-    one, other = f"sqlite:///{tmp_path}/one.sqlite", f"sqlite:///{tmp_path}/other.sqlite"
+@pytest.mark.parametrize("from_sqlite", [False, True])
+def test_there_and_back(tmp_path, capsys, database_url, from_sqlite):
+    """From either database into either."""
+    one, other = database_url, f"sqlite:///{tmp_path}/other.sqlite"
+    if from_sqlite:
+        one, other = other, one
     filled(one)
     file = tmp_path / "all.backup"
     assert main(["backup", "--db", one, "-o", str(file)]) == 0

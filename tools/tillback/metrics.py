@@ -16,8 +16,8 @@ from tillback.db.tables import (
     Refused,
 )
 
-# {name: (what it says, its query)}, asked anew at each scrape: tables only that stay small, or an index
-_GAUGES: dict[str, tuple[str, Callable[[], Select[tuple[int]]]]] = {
+# {name: (what it says, its query)}, asked anew at each scrape: small tables, or an index
+_GAUGES: dict[str, tuple[str, Callable[[], Select[int]]]] = {
     "chain_gaps": ("Places where a record is missing, for however short a time",
                    lambda: select(func.count()).select_from(ChainGap)),
     "quarantined": ("Messages that were refused and kept",

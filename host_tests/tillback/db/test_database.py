@@ -13,6 +13,7 @@ from sqlalchemy import inspect, select, text
 from sqlalchemy.exc import DatabaseError
 
 from host_tests.fakes import records
+from tillback.cli import main
 from tillback.db import database, tables
 from tillback.db.database import Database, StoreError
 
@@ -60,29 +61,42 @@ def url_of(tmp_path, name):
     return f"sqlite:///{tmp_path}/{name}.sqlite"
 
 
+def fill(url, schema):
+    """Brings `url` from a schema to the newest; None: at once."""
+    if schema:
+        released(url, schema).dispose()
+    opened = Database(url, migrate=True)
+    assert opened.revision() == database.HEAD
+    return opened
+
+
 def test_the_newest_migration_is_the_one_that_is_looked_for():
     assert ScriptDirectory.from_config(config()).get_current_head() == database.HEAD
 
 
-def test_what_is_made_at_once_is_what_migrations_make(tmp_path):
-    Database(url_of(tmp_path, "new")).close()
-    released(url_of(tmp_path, "old"), "0001").dispose()
-    Database(url_of(tmp_path, "old")).close()
-    assert forms(url_of(tmp_path, "old")) == forms(url_of(tmp_path, "new"))
+def test_what_is_made_at_once_is_what_migrations_make(tmp_path, postgres):
+    for one, other in (
+        (url_of(tmp_path, "old"), url_of(tmp_path, "new")),
+        (postgres.create("old"), postgres.create("new")),
+    ):
+        fill(one, "0001").close()
+        fill(other, None).close()
+        assert forms(one) == forms(other)
+    postgres.drop("old")
+    postgres.drop("new")
 
 
-def test_the_tables_in_code_are_those_of_the_migrations(tmp_path):
-    made = Database(url_of(tmp_path, "new"))
+def test_the_tables_in_code_are_those_of_the_migrations(database_url):
+    made = fill(database_url, "0001")
     with made.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": False})
         assert compare_metadata(context, tables.Base.metadata) == []
     made.close()
 
 
-def test_records_of_version_0_1_0_come_along(tmp_path):
-    """As its own code left them: without a word of Alembic in the file."""
-    url = url_of(tmp_path, "old")
-    engine = released(url, "0001")
+def test_records_of_version_0_1_0_come_along(database_url):
+    """As its own code left them: without a word of Alembic in the database."""
+    engine = released(database_url, "0001")
     signer = records.Signer()
     published = records.signed(signer, 1)
     body = records.payload(signer, records.facts(1))
@@ -99,7 +113,7 @@ def test_records_of_version_0_1_0_come_along(tmp_path):
              "sha256": records.sha256(published), "jws": published, "payload": body},
         )  # fmt: skip
     engine.dispose()
-    opened = Database(url)
+    opened = Database(database_url, migrate=True)
     assert opened.revision() == database.HEAD
     with opened.read() as session:
         row = session.scalars(select(tables.UsageRecord)).one()
@@ -110,21 +124,30 @@ def test_records_of_version_0_1_0_come_along(tmp_path):
     opened.close()
 
 
-def test_what_is_stored_stays_as_it_is(tmp_path):
+@pytest.mark.parametrize("schema", [None, "0001"])
+def test_what_is_stored_stays_as_it_is(database_url, schema):
     """Also in a database that was brought up to date."""
-    for name in ("new", "old"):
-        if name == "old":
-            released(url_of(tmp_path, name), "0001").dispose()
-        opened = Database(url_of(tmp_path, name))
-        with opened.write() as session:
-            session.add(tables.Alarm(charger="C", name="n", detail="d", raised_at=database.now()))
-        for order in ("UPDATE alarms SET name = 'm'", "DELETE FROM alarms"):
-            with pytest.raises(DatabaseError, match="append-only"), opened.write() as session:
-                session.execute(text(order))
-        triggers = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger'"
-        with opened.read() as session:
-            assert session.scalar(text(triggers)) == 2 * len(tables.APPEND_ONLY)
-        opened.close()
+    opened = fill(database_url, schema)
+    with opened.write() as session:
+        session.add(tables.Alarm(charger="C", name="n", detail="d", raised_at=database.now()))
+    for order in ("UPDATE alarms SET name = 'm'", "DELETE FROM alarms"):
+        with pytest.raises(DatabaseError, match="append-only"), opened.write() as session:
+            session.execute(text(order))
+    triggers = {
+        "sqlite": "SELECT count(*) / 2 FROM sqlite_master WHERE type = 'trigger'",
+        "postgresql": "SELECT count(*) FROM pg_trigger WHERE tgname LIKE '%append_only'",
+    }[opened.engine.dialect.name]
+    with opened.read() as session:
+        assert session.scalar(text(triggers)) == len(tables.APPEND_ONLY)
+    opened.close()
+
+
+def test_an_older_postgresql_waits_for_init(postgres_url):
+    released(postgres_url, "0001").dispose()
+    with pytest.raises(StoreError, match="run `tillback init`"):
+        Database(postgres_url)
+    assert main(["init", "--db", postgres_url]) == 0
+    Database(postgres_url).close()
 
 
 def test_a_newer_database_is_left_alone(tmp_path):
