@@ -34,7 +34,7 @@ class Database:
     def __init__(self, url: str, migrate: bool = False) -> None:
         """Raises StoreError."""
         try:
-            self.engine = create_engine(url, pool_size=8, max_overflow=8)
+            self.engine = create_engine(url, pool_size=8, max_overflow=8, hide_parameters=True)
             self.is_sqlite = self.engine.dialect.name == "sqlite"
             if self.is_sqlite:
                 event.listen(self.engine, "connect", _durable)

@@ -326,6 +326,7 @@ class ApiKey(Base):
     name: Mapped[str]
     secret_sha256: Mapped[str]
     scopes: Mapped[str]  # divided by spaces
+    charger: Mapped[str | None] = mapped_column(ForeignKey("chargers.id"))  # whose alone it is
     created_at: Mapped[str]
     revoked_at: Mapped[str | None]
 

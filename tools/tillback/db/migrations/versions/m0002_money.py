@@ -141,7 +141,8 @@ def _create_money() -> None:
 def _create_api() -> None:
     op.create_table(
         "api_keys", _text("id", key=True), _text("name"), _text("secret_sha256"), _text("scopes"),
-        _text("created_at"), _text("revoked_at", null=True),
+        _text("charger", null=True, to="chargers.id"), _text("created_at"),
+        _text("revoked_at", null=True),
     )  # fmt: skip
     op.create_table(
         "idempotent_answers", _text("api_key", key=True), _text("key", key=True),

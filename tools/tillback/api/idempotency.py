@@ -1,0 +1,158 @@
+"""`Idempotency-Key`: a POST that is sent again gets the first one's answer, for 24 hours.
+
+What a request does is durable before its answer is kept, and the process may die in between: so a
+key that is under way for longer than LEASE_S may be taken up again, and whatever makes something
+names it by name_of(), which is the same then."""
+
+import asyncio
+import datetime
+import hashlib
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Header, Request
+from sqlalchemy import delete
+from sqlalchemy.exc import IntegrityError
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tillback.api.problems import MEDIA_TYPE, Problem
+from tillback.api.security import Caller, Clock
+from tillback.db.database import Database, stamp
+from tillback.db.tables import IdempotentAnswer
+
+KEPT = datetime.timedelta(hours=24)
+LEASE_S = 60
+# Refused before anything was done, or broken: the same request may fare better later.
+_NOT_KEPT = (401, 403, 408, 413, 429)
+_PATTERN = r"^[!-~]{1,255}$"
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(alias="Idempotency-Key", pattern=_PATTERN,
+           description="the same request sent again under it is carried out once"),
+]  # fmt: skip
+NeededIdempotencyKey = Annotated[
+    str, Header(alias="Idempotency-Key", pattern=_PATTERN,
+                description="the same request sent again under it is carried out once"),
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An answer that was given before."""
+
+    status: int
+    body: bytes
+
+
+def name_of(request: Request, length: int = 32) -> str | None:
+    """A name in hex for what the request makes: the same for the same key of the same caller."""
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    text = f"{request.state.caller.key}\0{key}"
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+class Idempotency:
+    """ASGI middleware, behind Guard and Bodies."""
+
+    def __init__(self, app: ASGIApp, database: Database, clock: Clock) -> None:
+        self._app = app
+        self._database = database
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        key = _key(scope)
+        if key is None:
+            await self._app(scope, receive, send)
+            return
+        caller: Caller = scope["state"]["caller"]
+        try:
+            kept = await asyncio.to_thread(self._begin, caller.key, key, _digest(scope))
+        except Problem as problem:
+            await problem.response()(scope, receive, send)
+            return
+        if kept is not None:
+            kind = "application/json" if kept.status < 400 else MEDIA_TYPE
+            headers = {"Idempotent-Replayed": "true"}
+            await Response(kept.body, kept.status, headers, kind)(scope, receive, send)
+            return
+        await self._carry_out(scope, receive, send, caller.key, key)
+
+    async def _carry_out(
+        self, scope: Scope, receive: Receive, send: Send, caller: str, key: str
+    ) -> None:
+        """Keeps the answer before it is sent: whoever has seen it will see it again."""
+        start: Message = {}
+        body = bytearray()
+
+        async def collect(message: Message) -> None:
+            nonlocal start
+            if message["type"] == "http.response.start":
+                start = message
+                return
+            body.extend(message.get("body", b""))
+            if not message.get("more_body", False):
+                await asyncio.to_thread(self._end, caller, key, start["status"], bytes(body))
+                await send(start)
+                await send({"type": "http.response.body", "body": bytes(body)})
+
+        await self._app(scope, receive, collect)
+
+    def _begin(self, caller: str, key: str, digest: str, again: bool = True) -> Kept | None:
+        """What was answered; None: nobody has begun, go on. Raises Problem."""
+        now = self._clock()
+        try:
+            with self._database.write() as session:
+                session.execute(delete(IdempotentAnswer).where(
+                    IdempotentAnswer.created_at < stamp(now - KEPT)))  # fmt: skip
+                row = session.get(IdempotentAnswer, (caller, key), with_for_update=True)
+                if row is None:
+                    session.add(IdempotentAnswer(
+                        api_key=caller, key=key, request_sha256=digest, status=None, body=None,
+                        created_at=stamp(now),
+                    ))  # fmt: skip
+                    return None
+                if row.request_sha256 != digest:
+                    raise Problem("idempotency-key")
+                if row.status is not None:
+                    return Kept(row.status, row.body or b"")
+                if row.created_at >= stamp(now - datetime.timedelta(seconds=LEASE_S)):
+                    raise Problem("in-progress", headers={"Retry-After": "1"})
+                row.created_at = stamp(now)
+                return None
+        except IntegrityError:  # another process was faster
+            if not again:
+                raise
+            return self._begin(caller, key, digest, again=False)
+
+    def _end(self, caller: str, key: str, status: int, body: bytes) -> None:
+        """Keeps an answer; of one that says nothing for good, forgets that it was asked for."""
+        with self._database.write() as session:
+            row = session.get(IdempotentAnswer, (caller, key))
+            if row is None:
+                return
+            if status >= 500 or status in _NOT_KEPT:
+                session.delete(row)
+            else:
+                row.status, row.body = status, body
+
+
+def _key(scope: Scope) -> str | None:
+    """The key of a request that it matters to; one that is malformed is refused further in."""
+    if scope["type"] != "http" or scope["method"] != "POST":
+        return None
+    if "caller" not in scope.get("state", {}):
+        return None  # not of the API
+    given = [value for name, value in scope["headers"] if name == b"idempotency-key"]
+    text = given[0].decode("latin-1") if len(given) == 1 else ""
+    return text if 0 < len(text) <= 255 and all("!" <= one <= "~" for one in text) else None
+
+
+def _digest(scope: Scope) -> str:
+    """What makes two requests the same."""
+    said = [scope["path"].encode(), scope["query_string"], scope["state"]["body"]]
+    return hashlib.sha256(b"\0".join(hashlib.sha256(one).digest() for one in said)).hexdigest()
