@@ -83,7 +83,6 @@ def test_it_runs_from_wherever_it_was_unpacked(tmp_path, monkeypatch):
 
 def test_a_port_that_is_taken_is_said(postgres):
     other = Postgres(postgres.port)
-    with pytest.raises(PostgresError, match=r"could not create any TCP/IP sockets"):
-        other.start()
-    other.close()
+    with pytest.raises(PostgresError, match=r"could not create any TCP/IP sockets"), other:
+        pass
     assert not other.folder.exists()

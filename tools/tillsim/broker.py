@@ -4,12 +4,9 @@ mosquitto, fetched where it is not installed; where it cannot be had, amqtt, in 
 own."""
 
 import asyncio
-import base64
 import contextlib
-import hashlib
 import hmac
 import logging
-import os
 import random
 import socket
 import subprocess
@@ -24,6 +21,7 @@ import amqtt.broker
 from amqtt.plugins.base import BaseAuthPlugin
 from amqtt.session import Session
 
+from tillback.broker.passwords import hashed
 from tillsim.debian import DebianMissing, program
 
 HOST = "127.0.0.1"
@@ -50,7 +48,6 @@ class Broker:
     port: 0 takes a free one; `port` then says which. users: {name: password}; nobody else connects.
     data_dir: a folder of its own: mosquitto keeps sessions and retained messages there across a
     stop; amqtt forgets them. engine: "mosquitto", "amqtt" or None for the first that can be had.
-    persistent: whether mosquitto, started next, keeps anything.
     tls: mosquitto serves it too, at `tls_port`, to clients with a certificate: their CN is who
     they are."""
 
@@ -72,12 +69,21 @@ class Broker:
                 "require_certificate true\nuse_identity_as_username true\n"
             )
         self.running = False
-        self.persistent = True
+
+    @property
+    def persistent(self) -> bool:
+        """Whether mosquitto, started next, keeps anything."""
+        return isinstance(self._runner, _Mosquitto) and self._runner.persistent
+
+    @persistent.setter
+    def persistent(self, keeps: bool) -> None:
+        if isinstance(self._runner, _Mosquitto):
+            self._runner.persistent = keeps
 
     def start(self) -> None:
         """Returns when the port accepts connections. Raises BrokerError."""
         if not self.running:
-            self._runner.start(self.persistent)
+            self._runner.start()
             self.running = True
 
     def stop(self) -> None:
@@ -125,46 +131,39 @@ def free_port() -> int:
             return port
 
 
-class _Mosquitto:
-    def __init__(self, port: int, users: dict[str, str], data_dir: Path) -> None:
-        self.port, self.users, self.data_dir = port, users, data_dir
-        self.settings = ""  # of more listeners
+class Mosquitto:
+    """mosquitto with a configuration file that has a listener at `port`; a context manager too."""
+
+    def __init__(self, config: Path, port: int) -> None:
+        self._config, self._port = config, port
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, persistent: bool) -> None:
-        self.data_dir.mkdir(parents=True, exist_ok=True)
-        passwords = self.data_dir / "passwords"
-        passwords.touch(mode=0o600)
-        passwords.write_text("".join(_hashed(user, word) for user, word in self.users.items()))
-        config = self.data_dir / "mosquitto.conf"
-        config.write_text(
-            f"per_listener_settings true\nlistener {self.port} {HOST}\n"
-            f"allow_anonymous false\npassword_file {passwords}\n"
-            f"persistence {str(persistent).lower()}\n"
-            f"persistence_location {self.data_dir.resolve()}/\n"
-            "user root\nmax_queued_messages 0\n"  # only root is ever another user in mosquitto
-            f"{self.settings}"
-        )
+    def start(self) -> None:
+        """Returns when the port accepts connections. Raises BrokerError."""
+        said = self._config.with_suffix(".log")
         try:
-            with open(self.data_dir / "mosquitto.log", "ab") as log:
+            with open(said, "ab") as log:
                 self._process = subprocess.Popen(
-                    [*program("mosquitto"), "-c", str(config)], stdin=subprocess.DEVNULL,
+                    [*program("mosquitto"), "-c", str(self._config)], stdin=subprocess.DEVNULL,
                     stdout=log, stderr=log,
                 )  # fmt: skip
         except (OSError, DebianMissing) as error:
             raise BrokerError(f"mosquitto: {error}") from error
         deadline = time.monotonic() + _START_S
-        while not _listening(self.port):
+        while not _listening(self._port):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
-                raise BrokerError(f"mosquitto does not listen: see {self.data_dir}/mosquitto.log")
+                raise BrokerError(f"mosquitto does not listen: see {said}")
             time.sleep(0.02)
 
     def kill(self) -> None:
+        """SIGKILL: it gets no chance to end in order."""
         if self._process is not None:
             self._process.kill()
+        self.stop()
 
     def stop(self) -> None:
+        """Returns when it has ended."""
         if self._process is None:
             return
         self._process.terminate()
@@ -174,6 +173,36 @@ class _Mosquitto:
             self._process.kill()
             self._process.wait()
         self._process = None
+
+    def __enter__(self) -> "Mosquitto":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class _Mosquitto(Mosquitto):
+    def __init__(self, port: int, users: dict[str, str], data_dir: Path) -> None:
+        super().__init__(data_dir / "mosquitto.conf", port)
+        self.users, self.data_dir = users, data_dir
+        self.settings = ""  # of more listeners
+        self.persistent = True
+
+    def start(self) -> None:
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        known = self.data_dir / "passwords"
+        known.touch(mode=0o600)
+        known.write_text("".join(f"{one}:{hashed(word)}\n" for one, word in self.users.items()))
+        self._config.write_text(
+            f"per_listener_settings true\nlistener {self._port} {HOST}\n"
+            f"allow_anonymous false\npassword_file {known}\n"
+            f"persistence {str(self.persistent).lower()}\n"
+            f"persistence_location {self.data_dir.resolve()}/\n"
+            "user root\nmax_queued_messages 0\n"  # only root is ever another user in mosquitto
+            f"{self.settings}"
+        )
+        super().start()
 
 
 class _Amqtt:
@@ -185,7 +214,7 @@ class _Amqtt:
         self._started = threading.Event()
         self._failure: BaseException | None = None
 
-    def start(self, persistent: bool) -> None:
+    def start(self) -> None:
         for name in ("amqtt", "transitions"):  # says a page on each lost connection
             if logging.getLogger(name).level == logging.NOTSET:
                 logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -277,15 +306,6 @@ class _AmqttBroker(amqtt.broker.Broker):
         for writer in list(self._writers):
             if writer.transport is not None:
                 writer.transport.abort()
-
-
-def _hashed(user: str, password: str) -> str:
-    """A line of mosquitto's password file (PBKDF2 with SHA-512, as mosquitto_passwd writes it,
-    which takes neither a colon in a password nor one outside the process list)."""
-    salt = os.urandom(12)
-    digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, 101)
-    coded = [base64.b64encode(part).decode() for part in (salt, digest)]
-    return f"{user}:$7$101${coded[0]}${coded[1]}\n"
 
 
 def _listening(port: int) -> bool:

@@ -48,6 +48,20 @@ class Authority:
         )
         return issued
 
+    def revoke(self, issued: Issued) -> Path:
+        """A list (PEM) of this certificate as the only one revoked."""
+        now = datetime.datetime.now(datetime.UTC)
+        serial = x509.load_pem_x509_certificate(issued.certificate.read_bytes()).serial_number
+        entry = x509.RevokedCertificateBuilder(serial_number=serial, revocation_date=now).build()
+        made = (
+            x509.CertificateRevocationListBuilder().issuer_name(self._name)
+            .last_update(now - _DAY).next_update(now + 365 * _DAY).add_revoked_certificate(entry)
+            .sign(self._key, hashes.SHA256())
+        )  # fmt: skip
+        file = self._folder / "revoked.pem"
+        file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+        return file
+
     def _sign(
         self, name: x509.Name, key: ec.EllipticCurvePublicKey, *extensions: x509.ExtensionType
     ) -> bytes:

@@ -1,0 +1,1 @@
+"""The MQTT broker: mosquitto's configuration for production, and a small one in our own process."""
