@@ -9,6 +9,7 @@ from evtill.core import jws, record, record_check
 from evtill.core.errors import RecordError
 from host_tests.fakes import records
 from tillback import receipt, words
+from tillback.vat import split_vat
 from tillctl import amounts
 
 SIGNER = records.Signer()
@@ -31,7 +32,7 @@ def published(*lines, total=None, **changes):
 
 def split(*lines, total):
     payload = jws.b64url_decode(published(*lines, total=total).split(b".")[1])
-    return receipt.vat_split(record_check.parse(payload))
+    return split_vat(record_check.parse(payload), total)
 
 
 def plain(page):

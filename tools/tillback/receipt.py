@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from evtill.core.bill import half_up
 from evtill.core.errors import EvtillError, RecordError
 from evtill.core.text import civil
 from tillback import words
+from tillback.vat import CLAMPS, split_vat
 from tillctl import amounts, reprice
 from tillctl.key_ring import KeyRing
 from tillctl.public_key import PublicKey
@@ -23,9 +23,6 @@ from tillctl.verify import FAIL, verify
 _MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September",
            "October", "November", "December")  # fmt: skip
 _PER = {"ENERGY": "kWh", "TIME": "h", "PARKING_TIME": "h", "RESERVATION_TIME": "h"}
-_CLAMPS = ("MIN_PRICE", "MAX_PRICE", "CEILING")
-_UNIT_NANO = {"ENERGY": 10**12, "TIME": 3600 * 10**9, "PARKING_TIME": 3600 * 10**9,
-              "RESERVATION_TIME": 3600 * 10**9}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -109,7 +106,7 @@ def model(published: bytes, key: PublicKey | KeyRing | None = None) -> Receipt:
     begin = meant["RD"][0]
     offset_s = record_check.civil_s(begin["TM"][:19]) - begin["unix_s"]
     cost, currency = found["total_cost"], found["currency"]
-    split = vat_split(found)
+    split = split_vat(found, cost["incl_minor"])
     checks = [] if key is None else verify(published, key).checks
     clock = found["clock"]
     vat_total = sum(vat for _, _, vat in split)
@@ -168,37 +165,6 @@ def html(receipt: Receipt) -> str:
     return _environment(autoescape=True).get_template("receipt.html.j2").render(r=receipt)
 
 
-def vat_split(found: dict[str, Any]) -> list[tuple[int | None, int, int]]:
-    """(VAT rate in 1e-9 or None, gross, VAT of it) in minor units, for each rate in the record.
-
-    The rounded gross is what is charged: split over the rates by largest remainder (a clamp
-    pro rata), VAT = gross x r / (100 + r) half-up."""
-    parts: dict[int | None, Fraction] = {}
-    for period in found["charging_periods"]:
-        for line in period["dimensions"]:
-            if line["type"] in _CLAMPS or not line["price_micro"]:
-                continue
-            rate = reprice.vat_nano(line)
-            net = Fraction(line["price_micro"] * reprice.volume_nano(line),
-                           _UNIT_NANO.get(line["type"], 1))  # fmt: skip
-            gross = net * (10**9 + (rate or 0))
-            parts[rate] = parts.get(rate, Fraction(0)) + gross
-    total = found["total_cost"]["incl_minor"]
-    whole = sum(parts.values())
-    if not whole:
-        return [(None, total, 0)]
-    rates = sorted(parts, key=lambda rate: -1 if rate is None else rate)
-    exact = [parts[rate] * total / whole for rate in rates]
-    minor = [part.numerator // part.denominator for part in exact]
-    order = sorted(range(len(rates)), key=lambda i: (minor[i] - exact[i], i))
-    for i in order[: total - sum(minor)]:
-        minor[i] += 1
-    return [
-        (rate, gross, half_up(gross * (rate or 0), 10**9 + (rate or 0)))
-        for rate, gross in zip(rates, minor, strict=True)
-    ]
-
-
 def _periods(found: dict[str, Any], offset_s: int) -> list[Period]:
     currency, total = found["currency"], found["total_cost"]["incl_minor"]
     periods = []
@@ -248,7 +214,7 @@ def _line(line: dict[str, Any], shown_wh: int, currency: str, total: int) -> Lin
     elif kind in _PER:
         volume = amounts.duration(line["volume_ms"]) + " h"
     rate = vat = ""
-    if kind not in _CLAMPS:
+    if kind not in CLAMPS:
         price = amounts.price(line["price_micro"])
         rate = f"{price} {currency}/{_PER.get(kind, 'session')}" if line["price_micro"] else "free"
         vat_nano = reprice.vat_nano(line)

@@ -237,10 +237,13 @@ class Offer(Base):
 
 
 class Authorization(Base):
-    """What opens a session, and how its money stands (states: payments.settle).
+    """What opens a session, and how its money stands (states: payments.states).
 
-    `hold_minor` is what `provider` keeps reserved under `provider_ref`. A state that has something
-    to be done has `due_at`, when to try; `attempt` counts the tries."""
+    `hold_minor` is what `provider` keeps reserved under `provider_ref`, on what it knows as
+    `source`, until `hold_until_at`. `capturing_minor` is what is to be taken of it, fixed before
+    the provider is asked. A state that has something to be done has `due_at`, when to try; `tries`
+    counts how often that was; `attempt` is part of the key under which the provider does it once,
+    and grows when it has definitely failed."""
 
     __tablename__ = "authorizations"
     __table_args__ = (Index("ix_authorizations_due", "due_at"),)
@@ -254,12 +257,16 @@ class Authorization(Base):
     state: Mapped[str]
     provider: Mapped[str]
     provider_ref: Mapped[str | None] = mapped_column(index=True)
+    source: Mapped[str | None]
     hold_minor: Mapped[int]
+    hold_until_at: Mapped[str | None]
+    capturing_minor: Mapped[int | None]
     captured_minor: Mapped[int]
     fee_minor: Mapped[int]
     refunded_minor: Mapped[int]
     record: Mapped[str | None] = mapped_column(ForeignKey("usage_records.id"))
     attempt: Mapped[int]
+    tries: Mapped[int]
     due_at: Mapped[str | None]
     reason: Mapped[str]
     created_at: Mapped[str]
@@ -279,7 +286,8 @@ class AuthorizationChange(Base):
 
 
 class Refund(Base):
-    """Money that goes back to whoever paid; `id` is its idempotency key at the provider too."""
+    """Money that goes back to whoever paid; `id` names it at the provider too. `attempt`, `tries`
+    and `due_at` are as an authorisation's."""
 
     __tablename__ = "refunds"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -290,6 +298,7 @@ class Refund(Base):
     state: Mapped[str]  # pending, done, failed
     provider_ref: Mapped[str | None]
     attempt: Mapped[int]
+    tries: Mapped[int]
     due_at: Mapped[str | None] = mapped_column(index=True)
     created_at: Mapped[str]
 

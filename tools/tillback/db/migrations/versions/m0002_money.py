@@ -104,9 +104,10 @@ def _create_money() -> None:
         "authorizations", _text("ref", key=True), _text("charger", null=True, to="chargers.id"),
         _text("method"), _text("token", null=True), _text("account", null=True), _text("currency"),
         _int("ceiling_minor", null=True), _text("state"), _text("provider"),
-        _text("provider_ref", null=True), _int("hold_minor"), _int("captured_minor"),
-        _int("fee_minor"), _int("refunded_minor"),
-        _text("record", null=True, to="usage_records.id"), _int("attempt"),
+        _text("provider_ref", null=True), _text("source", null=True), _int("hold_minor"),
+        _text("hold_until_at", null=True), _int("capturing_minor", null=True),
+        _int("captured_minor"), _int("fee_minor"), _int("refunded_minor"),
+        _text("record", null=True, to="usage_records.id"), _int("attempt"), _int("tries"),
         _text("due_at", null=True), _text("reason"), _text("created_at"), _text("expires_at"),
     )  # fmt: skip
     op.create_index("ix_authorizations_due", "authorizations", ["due_at"])
@@ -120,7 +121,7 @@ def _create_money() -> None:
     op.create_table(
         "refunds", _text("id", key=True), _text("ref", to="authorizations.ref"), _text("currency"),
         _int("amount_minor"), _text("reason"), _text("state"), _text("provider_ref", null=True),
-        _int("attempt"), _text("due_at", null=True), _text("created_at"),
+        _int("attempt"), _int("tries"), _text("due_at", null=True), _text("created_at"),
     )  # fmt: skip
     op.create_index("ix_refunds_ref", "refunds", ["ref"])
     op.create_index("ix_refunds_due_at", "refunds", ["due_at"])

@@ -1,0 +1,67 @@
+"""The states of an authorisation's money, and which follows which.
+
+Every change is a row of its own (AuthorizationChange), and news for webhooks, in the transaction
+that makes it."""
+
+from sqlalchemy.orm import Session
+
+from evtill.core.errors import EvtillError
+from tillback import news
+from tillback.db.tables import Authorization, AuthorizationChange
+
+TRANSITIONS = {
+    # the provider is to hold the money
+    "requested": {"authorised", "failed", "to_release"},
+    # a session may begin
+    "authorised": {"charging", "expired", "to_capture", "invoiced", "to_release"},
+    # it has begun
+    "charging": {"expired", "to_capture", "invoiced", "to_release"},
+    # too late to begin, or the hold has lapsed; a session's record may come all the same
+    "expired": {"to_capture", "invoiced", "to_release", "released"},
+    # the record is there: what it costs is to be taken from the hold
+    "to_capture": {"captured", "released", "failed"},
+    # the hold is to be given back
+    "to_release": {"released", "to_capture", "failed"},
+    # taken; from here on money only goes back
+    "captured": {"partly_refunded", "refunded", "disputed"},
+    "partly_refunded": {"partly_refunded", "refunded", "disputed"},
+    # the payer's bank took it back; it may return it
+    "disputed": {"captured", "partly_refunded", "refunded"},
+    # nothing is held by anybody: its account gets an invoice
+    "invoiced": set(),
+    "refunded": set(),
+    "released": set(),
+    "failed": set(),
+}  # fmt: skip
+OPEN = ("authorised", "charging", "expired", "to_release")  # those that a record may still settle
+
+
+class PaymentError(EvtillError):
+    """Something that cannot be done with an authorisation as it stands."""
+
+
+def move(
+    session: Session, auth: Authorization, new: str, reason: str, at: str,
+    due_at: str | None = None,
+) -> None:  # fmt: skip
+    """Has `auth` go on to `new`, where something is to be done at `due_at`. Raises PaymentError
+    where no such step is in TRANSITIONS."""
+    if new not in TRANSITIONS[auth.state]:
+        raise PaymentError(f"authorisation {auth.ref} is {auth.state}, and cannot be {new}")
+    old, auth.state, auth.reason = auth.state, new, reason
+    auth.tries, auth.due_at = 0, due_at
+    note(session, auth, old, at)
+
+
+def note(session: Session, auth: Authorization, old: str | None, at: str) -> None:
+    """Writes down that `auth` has come from `old` (None: from nothing) to where it is."""
+    session.flush()
+    session.add(
+        AuthorizationChange(ref=auth.ref, old=old, new=auth.state, reason=auth.reason, at=at)
+    )
+    said = {
+        "ref": auth.ref, "old": old, "new": auth.state, "reason": auth.reason, "at": at,
+        "record": auth.record, "currency": auth.currency, "hold_minor": auth.hold_minor,
+        "captured_minor": auth.captured_minor, "refunded_minor": auth.refunded_minor,
+    }  # fmt: skip
+    news.tell(session, [("authorization.changed", said)], at)
