@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import and_, case, func, literal, or_, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from tillback.db.tables import Authorization, Bill, Entry, Posting, Refund, UsageRecord
 
 _OWES = or_(Posting.account.startswith("receivable:"), Posting.account.startswith("prepaid:"))
 _SOLD = or_(Posting.account == "revenue", Posting.account.startswith("vat:"))
 _AT_PROVIDER = or_(Posting.account.startswith("provider:"), Posting.account.startswith("prepaid:"))
+_OF_BILL = func.substr(Entry.id, len("bill:") + 1)  # the record of a bill's entry
 _TAKEN = ("captured", "partly_refunded", "refunded", "disputed")
 
 
@@ -47,7 +48,7 @@ def _bills_are_booked(session: Session) -> Iterator[str]:
     ):  # fmt: skip
         yield f"the bill of {record} is not booked in its currency"
     for (entry,) in session.execute(
-        select(Entry.id).outerjoin(Bill, Entry.id == bill_entry)
+        select(Entry.id).outerjoin(Bill, Bill.record == _OF_BILL)
         .where(Entry.kind == "bill", Bill.record.is_(None))
     ):  # fmt: skip
         yield f"{entry} is booked without a bill"
@@ -58,16 +59,16 @@ def _bills_are_booked(session: Session) -> Iterator[str]:
 
 def _sessions() -> Any:
     """(first record, booked as owed, booked as sold, billed) of each session."""
-    bill_entry, newest_entry = literal("bill:") + UsageRecord.id, aliased(Entry)
     newest = (
-        select(func.max(UsageRecord.seq)).join(newest_entry, newest_entry.id == bill_entry)
-        .where(newest_entry.record == Entry.record).correlate(Entry).scalar_subquery()
-    )  # fmt: skip
-    of_newest = (
-        select(Bill.record, Bill.billed_minor, Entry.record.label("first"))
-        .join(Entry, Entry.id == literal("bill:") + Bill.record)
-        .join(UsageRecord, UsageRecord.id == Bill.record)
-        .where(UsageRecord.seq == newest)
+        select(Entry.record.label("first"), func.max(UsageRecord.seq).label("seq"))
+        .join(UsageRecord, UsageRecord.id == _OF_BILL).where(Entry.kind == "bill")
+        .group_by(Entry.record)
+    ).subquery()  # fmt: skip
+    billed = (
+        select(newest.c.first, Bill.billed_minor)
+        .join(Entry, and_(Entry.record == newest.c.first, Entry.kind == "bill"))
+        .join(UsageRecord, and_(UsageRecord.id == _OF_BILL, UsageRecord.seq == newest.c.seq))
+        .join(Bill, Bill.record == UsageRecord.id)
     ).subquery()  # fmt: skip
     booked = (
         select(Entry.record.label("first"),
@@ -76,8 +77,8 @@ def _sessions() -> Any:
         .outerjoin(Posting, Posting.entry == Entry.id).where(Entry.kind == "bill")
         .group_by(Entry.record)
     ).subquery()  # fmt: skip
-    return select(booked.c.first, booked.c.owed, booked.c.sold, of_newest.c.billed_minor).join(
-        of_newest, of_newest.c.first == booked.c.first
+    return select(booked.c.first, booked.c.owed, booked.c.sold, billed.c.billed_minor).join(
+        billed, billed.c.first == booked.c.first
     )
 
 

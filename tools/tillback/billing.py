@@ -4,7 +4,7 @@ settles."""
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, literal, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from tillback import alarms, ledger, news
@@ -44,7 +44,8 @@ class _Books:
         self._amended = self._amended_already([record["id"] for record, _ in priced])
         self._bookings: list[Booking] = []
         self._alarms: list[Raised] = []
-        self._news: list[tuple[str, dict[str, Any]]] = []
+        self._news: list[news.Piece] = []
+        self._steps: list[states.Step] = []
 
     def add(self, record: dict[str, Any], billed_minor: int) -> None:
         """Books one record and has its authorisation go on."""
@@ -65,10 +66,14 @@ class _Books:
         ledger.post(self._session, self._bookings, self._at)
         alarms.sound(self._session, self._alarms, self._at)
         news.tell(self._session, self._news, self._at)
-        self._bookings, self._alarms, self._news = [], [], []
+        states.write(self._session, self._steps)
+        for one in (self._bookings, self._alarms, self._news, self._steps):
+            one.clear()
 
     def _settle(self, record: dict[str, Any], auth: Authorization | None) -> None:
         """Moves the authorisation on that the record names, if it may settle it."""
+        if auth is not None and auth.record == record["id"]:
+            return
         wrong = _why_not(record, auth)
         if wrong is not None or auth is None:
             name, detail = wrong or ("", "")
@@ -76,14 +81,16 @@ class _Books:
             return
         auth.record = record["id"]
         if auth.provider == "invoice":
-            states.move(self._session, auth, "invoiced", "the record came", self._at)
-        elif record["currency"] != auth.currency:
+            self._move(auth, "invoiced", "the record came", None)
+        elif record["currency"] == auth.currency:
+            self._move(auth, "to_capture", "the record came", self._at)
+        else:
             self._alarm(record, "record_in_other_currency", f"authorisation in {auth.currency}")
             if auth.state != "to_release":
-                states.move(self._session, auth, "to_release", "the record is in another currency",
-                            self._at, self._at)  # fmt: skip
-        else:
-            states.move(self._session, auth, "to_capture", "the record came", self._at, self._at)
+                self._move(auth, "to_release", "the record is in another currency", self._at)
+
+    def _move(self, auth: Authorization, new: str, reason: str, due_at: str | None) -> None:
+        self._steps.append(states.move(auth, new, reason, self._at, due_at))
 
     def _bill(self, record: dict[str, Any], billed_minor: int, party: str) -> Booking:
         """The bill's entry; of an amendment, what it changes."""
@@ -119,9 +126,10 @@ class _Books:
 
     def _newest_seq(self, first: str) -> int:
         """The seq of the newest record that is booked for the session of `first`."""
-        bill = literal(f"{_BILL}:") + UsageRecord.id
-        query = select(func.max(UsageRecord.seq)).join(Entry, Entry.id == bill)
-        return self._session.scalar(query.where(Entry.record == first)) or 0
+        id_ = func.substr(Entry.id, len(f"{_BILL}:") + 1)
+        query = select(func.max(UsageRecord.seq)).join(Entry, UsageRecord.id == id_)
+        booked = query.where(Entry.record == first, Entry.kind == _BILL)
+        return self._session.scalar(booked) or 0
 
     def _party(self, record: dict[str, Any], auth: Authorization | None) -> str:
         token = record["auth"]["token"]

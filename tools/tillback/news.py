@@ -17,12 +17,13 @@ KINDS = {
 }
 
 
-def tell(session: Session, told: Sequence[tuple[str, dict[str, Any]]], at: str) -> None:
-    """Adds news, each (kind, what to say of it), to this transaction."""
-    if not told:
-        return
-    session.execute(
-        insert(News),
-        [{"id": uuid.uuid4().hex, "kind": kind, "body": json.dumps(said), "at": at}
-         for kind, said in told],
-    )  # fmt: skip
+Piece = tuple[str, dict[str, Any]]  # its kind, and what to say of it
+
+
+def tell(session: Session, told: Sequence[Piece], at: str) -> None:
+    """Adds news to this transaction."""
+    if told:
+        session.execute(insert(News), [
+            {"id": uuid.uuid4().hex, "kind": kind, "body": json.dumps(said), "at": at}
+            for kind, said in told
+        ])  # fmt: skip

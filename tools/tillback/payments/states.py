@@ -3,6 +3,10 @@
 Every change is a row of its own (AuthorizationChange), and news for webhooks, in the transaction
 that makes it."""
 
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from evtill.core.errors import EvtillError
@@ -40,28 +44,36 @@ class PaymentError(EvtillError):
     """Something that cannot be done with an authorisation as it stands."""
 
 
+# One step from state to state (`old` None: from nothing), as news tell it.
+Step = dict[str, Any]
+
+
 def move(
-    session: Session, auth: Authorization, new: str, reason: str, at: str,
-    due_at: str | None = None,
-) -> None:  # fmt: skip
-    """Has `auth` go on to `new`, where something is to be done at `due_at`. Raises PaymentError
-    where no such step is in TRANSITIONS."""
+    auth: Authorization, new: str, reason: str, at: str, due_at: str | None = None
+) -> Step:  # fmt: skip
+    """Has `auth` go on to `new`, where something is to be done at `due_at`; what to write() with
+    it. Raises PaymentError where no such step is in TRANSITIONS."""
     if new not in TRANSITIONS[auth.state]:
         raise PaymentError(f"authorisation {auth.ref} is {auth.state}, and cannot be {new}")
     old, auth.state, auth.reason = auth.state, new, reason
     auth.tries, auth.due_at = 0, due_at
-    note(session, auth, old, at)
+    return step(auth, old, at)
 
 
-def note(session: Session, auth: Authorization, old: str | None, at: str) -> None:
-    """Writes down that `auth` has come from `old` (None: from nothing) to where it is."""
-    session.flush()
-    session.add(
-        AuthorizationChange(ref=auth.ref, old=old, new=auth.state, reason=auth.reason, at=at)
-    )
-    said = {
+def step(auth: Authorization, old: str | None, at: str) -> Step:
+    """That `auth` has come from `old` to where it is."""
+    return {
         "ref": auth.ref, "old": old, "new": auth.state, "reason": auth.reason, "at": at,
         "record": auth.record, "currency": auth.currency, "hold_minor": auth.hold_minor,
         "captured_minor": auth.captured_minor, "refunded_minor": auth.refunded_minor,
     }  # fmt: skip
-    news.tell(session, [("authorization.changed", said)], at)
+
+
+def write(session: Session, steps: Sequence[Step]) -> None:
+    """Writes steps down, in the transaction that makes them, and tells news of them."""
+    if not steps:
+        return
+    session.execute(insert(AuthorizationChange), [
+        {key: one[key] for key in ("ref", "old", "new", "reason", "at")} for one in steps
+    ])  # fmt: skip
+    news.tell(session, [("authorization.changed", one) for one in steps], steps[0]["at"])
