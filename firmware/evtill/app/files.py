@@ -56,6 +56,15 @@ def put_slot(path, at, form, *fields):
         file.write(data + struct.pack("<I", binascii.crc32(data)))
 
 
+def remove(path):
+    """Removes a file, if it is there."""
+    try:
+        os.remove(path)
+    except OSError as e:
+        if e.args[0] != 2:  # ENOENT
+            raise
+
+
 def sha256_of(path):
     """SHA-256 of a file in lowercase hex."""
     digest = hashlib.sha256()

@@ -27,11 +27,7 @@ class TokenStore:
     def tidy(self):
         """Removes what an update has left that came to nothing."""
         for name in (".part", ".new"):
-            try:
-                os.remove(self.path + name)
-            except OSError as e:
-                if e.args[0] != 2:  # ENOENT
-                    raise
+            files.remove(self.path + name)
 
     def open(self):
         """Opens the list that is there now."""
