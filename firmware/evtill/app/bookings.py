@@ -1,10 +1,14 @@
 """The reservation in force: who may use it, how it ends, and that it is billed once.
 
-What flash keeps of it, and what one costs that came to no session, is in app.reservation, which is
-loaded only then."""
+How it is read back from flash, and what one costs that came to no session, is in app.reservation,
+which is loaded only then."""
 
+import json
 from binascii import unhexlify
 
+from evtill.app import files
+
+FILE = "/reservation.json"
 _RETRY_MS = 5000  # between attempts at what flash or the meter refuses
 
 
@@ -21,7 +25,7 @@ class Bookings:
         self._report = report
         self._same_group = same_group
         self.booking = None
-        self._used = False  # by a session that is durable
+        self._used = False  # one that flash still has, by a session that is durable
         self._retry_ms = 0
 
     def find(self):
@@ -33,22 +37,13 @@ class Bookings:
             self.booking = reservation.load(self._folder)
         except ValueError as e:
             self._report("reservation_lost", str(e))
-            reservation.drop(self._folder)
+            files.remove(self._folder + FILE)
         finally:
             forget("reservation")
 
     def _keep(self, booking):
-        """Makes a reservation durable, or with None forgets the one in force. Raises OSError."""
-        from evtill.app import reservation
-        from evtill.app.compose import forget
-
-        try:
-            if booking is None:
-                reservation.drop(self._folder)
-            else:
-                reservation.keep(self._folder, booking)
-        finally:
-            forget("reservation")
+        """Makes a reservation durable. Raises OSError."""
+        files.write(self._folder + FILE, json.dumps(booking).encode())
         self.booking = booking
 
     def make(self, booking):
@@ -56,7 +51,7 @@ class Bookings:
         not, or None. Raises OSError."""
         before = self.booking
         if before:
-            if before["ref"] != booking["ref"] or "ended_ms" in before or self._used:
+            if before["ref"] != booking["ref"] or "ended_ms" in before:
                 return "reserved"
             booking["from_ms"] = before["from_ms"]
         self._keep(booking)
@@ -66,7 +61,7 @@ class Bookings:
     def cancel(self, ref):
         """Ends it, durably; look() bills it. Returns why not, or None. Raises OSError."""
         booking = self.booking
-        if booking is None or booking["ref"] != ref or "ended_ms" in booking or self._used:
+        if booking is None or booking["ref"] != ref or "ended_ms" in booking:
             return "no reservation with this ref"
         booking = dict(booking)
         booking["ended_ms"] = self._clock.unix_ms()
@@ -99,17 +94,19 @@ class Bookings:
             return None
         if auth["ref"] is None:
             auth["ref"] = booking["ref"]
-        return [min(booking["from_ms"], unix_ms), unix_ms, 0, booking["ref"]]
+        return _span(booking, unix_ms, False)
 
     def use(self):
-        """The session is durable. Raises OSError: tidy() is to be asked again."""
+        """The session is durable, and the reservation in force no more. Raises OSError: tidy() is
+        to be asked again before that session's record is made."""
         self._used = self.booking is not None
+        self.booking = None
         self.tidy()
 
     def tidy(self):
-        """Forgets the one that a session has used up. Raises OSError."""
+        """Has flash forget the one that a session has used up. Raises OSError."""
         if self._used:
-            self._keep(None)
+            files.remove(self._folder + FILE)
             self._used = False
 
     async def look(self):
@@ -117,21 +114,27 @@ class Bookings:
         booking = self.booking
         unix_ms = self._clock.unix_ms()
         now_ms = self._clock.now_ms()
-        over = booking and unix_ms is not None and (
-            self._used or "ended_ms" in booking or unix_ms >= booking["expires_s"] * 1000
-        )  # fmt: skip
-        if not over or now_ms < self._retry_ms:
+        if booking is None or unix_ms is None or now_ms < self._retry_ms:
+            return
+        if "ended_ms" in booking:
+            reserved = _span(booking, booking["ended_ms"], False)
+        elif unix_ms >= booking["expires_s"] * 1000:
+            reserved = _span(booking, booking["expires_s"] * 1000, True)
+        else:
             return
         self._retry_ms = now_ms + _RETRY_MS
-        if self._used:
-            return self.tidy()
         from evtill.app import reservation
         from evtill.app.compose import forget
 
         try:
             await reservation.close(
-                booking, self._folder, self._till, self._metering, unix_ms, self._report
+                booking, reserved, self._folder, self._till, self._metering, unix_ms, self._report
             )  # fmt: skip
             self.booking = None
         finally:
             forget("reservation")
+
+
+def _span(booking, to_ms, expired):
+    """What a START says of the reservation before it: [from, to in Unix ms, expired, ref]."""
+    return [min(booking["from_ms"], to_ms), to_ms, int(expired), booking["ref"]]

@@ -254,7 +254,6 @@ class ChargePoint:
             self._meter.keep_now()  # first: a count may not be behind what is billed by it
             self._till.checkpoint()
             self._journal_failed = False
-            self._drop_used(self.bookings.tidy)
         except (JournalError, MeterError) as e:
             self._journal_fault(e)
         return not self._journal_failed
@@ -325,13 +324,6 @@ class ChargePoint:
             self._report(doubt, "register %d Wh of %s" % (reading.energy_wh, serial))
         return await self._let_flow()
 
-    def _drop_used(self, drop):
-        """Forgets the reservation that a session has used up; while flash fails, later."""
-        try:
-            drop()
-        except OSError as e:
-            self._journal_fault(e)
-
     async def _let_flow(self):
         """Lets energy flow in a session whose START is durable."""
         self.plug.close()
@@ -341,7 +333,10 @@ class ChargePoint:
             self._recovery.why = FAULTY
             self.post("fault", "TillFault")
             return self._start_refused(FAULTY)
-        self._drop_used(self.bookings.use)
+        try:
+            self.bookings.use()
+        except OSError as e:
+            self._journal_fault(e)  # tried again before the record is made
         await asyncio.sleep_ms(_CONTACT_MS)
         self._checkpoint_ms = self._clock.now_ms()
         self.metering.hurry()
@@ -422,8 +417,10 @@ class ChargePoint:
         session = self._till.session
         try:
             self._meter.keep_now()
+            # A reservation outlives no record that bills it: after a boot it would be billed again.
+            self.bookings.tidy()
             self._till.settle()
-        except (JournalError, MeterError, MemoryError) as e:  # what fills the heap will leave it
+        except (JournalError, MeterError, OSError, MemoryError) as e:  # the heap empties again
             self._journal_fault(e)
             return False
         except SignatureError as e:  # a signer that failed: nothing of what it gave has left

@@ -3,8 +3,9 @@
 It is settled before a new one may start, from what is durable of it and the meter's register.
 """
 
-from evtill.app import tariff_files
-from evtill.app.till import FAULTY, SILENT
+from evtill.app import files, tariff_files
+from evtill.app.bookings import FILE
+from evtill.app.till import FAULTY, SILENT, came_to_nothing
 from evtill.core.errors import EvtillError, MeterError, ModbusError
 
 # So long a silent meter is waited for, before the last durable reading ends the session. One that
@@ -62,20 +63,11 @@ class Recovery:
                 if checkpoint is None or waited_ms < _PATIENCE_MS:
                     self.why = SILENT
                     return False
-        if "reserved" in start and (checkpoint or stop or (register_wh or 0) > start["wh"]):
-            self._forget_reservation()  # it is billed with what follows
+        if "reserved" in start and not came_to_nothing(found, register_wh):
+            files.remove(self._folder + FILE)  # the reservation: it is billed with what follows
         tariffs = tariff_files.read(self._folder)
         bill = self._till.recover(found, tariffs, register_wh, self._reason, is_same)
         if bill:
             self._report("session_closed_at_boot", "seq %d: %d minor units" % (
                 start["seq"], bill["incl_minor"]))  # fmt: skip
         return True
-
-    def _forget_reservation(self):
-        from evtill.app import reservation
-        from evtill.app.compose import forget
-
-        try:
-            reservation.drop(self._folder)
-        finally:
-            forget("reservation")

@@ -8,18 +8,17 @@ one and given back: it keeps nothing in the heap.
 """
 
 import json
-import os
 
 from evtill.app import files
+from evtill.app.bookings import FILE
 from evtill.core.errors import TariffError
 
 LATE_S = 300  # so late, nobody is billed for not having come: the charger may have been off
-_FILE = "/reservation.json"
 
 
 def load(folder):
     """The reservation that is kept, or None. Raises OSError; ValueError for a damaged file."""
-    text = files.read(folder + _FILE)
+    text = files.read(folder + FILE)
     if text is None:
         return None
     found = json.loads(text)
@@ -37,34 +36,11 @@ def load(folder):
     return found
 
 
-def keep(folder, booking):
-    """Makes a reservation durable. Raises OSError."""
-    files.write(folder + _FILE, json.dumps(booking).encode())
-
-
-def drop(folder):
-    """Forgets it. Raises OSError."""
-    try:
-        os.remove(folder + _FILE)
-    except OSError as e:
-        if e.args[0] != 2:  # ENOENT
-            raise
-
-
-def span(booking, now_ms, expired=False):
-    """What a START says of the reservation before it: [from, to in Unix ms, expired, ref]."""
-    to_ms = booking.get("ended_ms", now_ms)
-    if expired:
-        to_ms = booking["expires_s"] * 1000
-    return [min(booking["from_ms"], to_ms), to_ms, int(expired), booking["ref"]]
-
-
-async def close(booking, folder, till, metering, unix_ms, report):
-    """Bills a reservation that is over, where it costs anything, and drops it. Raises EvtillError
-    (no meter, no room, no tariff), OSError: to be done again."""
-    cancelled = "ended_ms" in booking
-    name = "reservation_cancelled" if cancelled else "reservation_expired"
-    reserved = span(booking, unix_ms, not cancelled)
+async def close(booking, reserved, folder, till, metering, unix_ms, report):
+    """Bills a reservation that is over, where it costs anything, and drops it. reserved: as
+    Till.start() takes it. Raises EvtillError (no meter, no room, no tariff), OSError: to be done
+    again."""
+    name = "reservation_expired" if reserved[2] else "reservation_cancelled"
     detail = booking["ref"]
     if unix_ms - reserved[1] > LATE_S * 1000:
         detail += ": not billed, the charger was off"
@@ -79,5 +55,5 @@ async def close(booking, folder, till, metering, unix_ms, report):
                     "ref": booking["ref"], "ceiling_minor": None}  # fmt: skip
             bill = till.bill_reservation(auth, serial, reading.energy_wh, reserved, name)
             detail += ": %d minor units" % bill["incl_minor"]
-    drop(folder)
+    files.remove(folder + FILE)
     report(name, detail)

@@ -122,9 +122,9 @@ class Till:
     ):  # fmt: skip
         """Makes the start durable. auth: {method, token, assurance, ref, ceiling_minor} as in the
         record. limits: at most so many Wh, so many ms. how: the record's auth_method. reserved: of
-        the reservation before it, reservation.span(); comes: whether somebody came for it. Raises
-        JournalError, TariffError: then there is no session. Returns the name of the event that the
-        meter's register is, or None."""
+        the reservation before it, as Bookings.before() gives it; comes: whether somebody came for
+        it. Raises JournalError, TariffError: then there is no session. Returns the name of the
+        event that the meter's register is, or None."""
         now_ms = self._clock.now_ms()
         unix_ms = self._clock.unix_ms(now_ms)
         if self._journal.boots() < self._boot:  # there was no room for it at boot
@@ -318,9 +318,7 @@ class Till:
         reading ends the session, and a flag says so. Returns the bill, None for a session whose
         contactor never closed. Raises TariffError where no file holds the table."""
         start, checkpoint, stop = found
-        if checkpoint is None and stop is None and (register_wh or 0) <= start["wh"]:
-            # The first checkpoint is made as the contactor has closed: it never did, and nothing
-            # has flowed. There was no session.
+        if came_to_nothing(found, register_wh):
             self._journal.abandon()
             return None
         tariff = tariff_files.find(files, start["tariff"])
@@ -373,6 +371,13 @@ class Till:
         else:
             return register_wh
         return s.register_wh
+
+
+def came_to_nothing(found, register_wh):
+    """Whether there was no session, of which unfinished() says `found`: the first checkpoint is
+    made as the contactor has closed, so it never did, and nothing has flowed."""
+    start, checkpoint, stop = found
+    return checkpoint is None and stop is None and (register_wh or 0) <= start["wh"]
 
 
 def _pricer(tariff, unix_ms, register_wh, reserved):
