@@ -8,7 +8,6 @@ from evtill.core import price_words
 from evtill.core.errors import TariffError
 from evtill.core.pricing import Pricer
 from evtill.core.session import RUNNING
-from evtill.core.text import civil
 
 _RATES_MS = 10000  # a session's prices may have changed
 _IDLE_MS = 60000  # ... and a tariff's, with the hour
@@ -126,7 +125,8 @@ class Face:
             if said:
                 screen = screens.out_of_order(said)
             elif self.booked_until_s is not None:
-                screen = screens.reserved(_local(self._till.tariff, self.booked_until_s))
+                until = price_words.local_time(self._till.tariff, self.booked_until_s)
+                screen = screens.reserved(until)
             else:
                 if self._may_offer():
                     qr = self._qr[0]
@@ -167,7 +167,8 @@ class Face:
         unix_ms = self._clock.unix_ms()
         if unix_ms is None:
             return [("Parking costs in %s", screens.duration(left_ms))]
-        return [("Parking costs from %s", _local(pricer.tariff, (unix_ms + left_ms) // 1000))]
+        begins_s = (unix_ms + left_ms) // 1000
+        return [("Parking costs from %s", price_words.local_time(pricer.tariff, begins_s))]
 
     def _idle_prices(self, now_ms):
         if self._prices is None or now_ms >= self._prices_until_ms:
@@ -242,8 +243,3 @@ class Face:
             for signal in self._signals:
                 signal.tick(self._status)
             await asyncio.sleep_ms(_BEAT_MS)
-
-
-def _local(tariff, unix_s):
-    """hh:mm of Unix seconds, in the tariff's time zone."""
-    return civil(unix_s + tariff.offset_s_at(unix_s))[11:16]

@@ -26,15 +26,19 @@ def component(tariff, price, language):
     return _UNITS[kind], _money(tariff, language, price_micro * (10**6 + (vat_ppm or 0)), d)
 
 
+def local_time(tariff, unix_s):
+    """hh:mm of Unix seconds, in the tariff's time zone."""
+    minute = (unix_s + tariff.offset_s_at(unix_s)) // 60 % 1440
+    return "%02d:%02d" % (minute // 60, minute % 60)
+
+
 def rates(pricer, language):
     """Each price in force, and until when that holds (local time), as far as it is known."""
     tariff = pricer.tariff
     prices, change_ms = pricer.price_now()
     texts = [component(tariff, price, language) for price in prices] or [FREE]
     if change_ms is not None:
-        unix_s = change_ms // 1000
-        minute = (unix_s + tariff.offset_s_at(unix_s)) // 60 % 1440
-        texts.append(("until %s", "%02d:%02d" % (minute // 60, minute % 60)))
+        texts.append(("until %s", local_time(tariff, change_ms // 1000)))
     return texts
 
 
