@@ -232,14 +232,17 @@ def read_any(path: Path) -> MeterFile | PulseFile:
         raise r.wrong("", "sources", "empty: name one, or say in `unconfirmed` that there is none")
     if len(sources) < 2 and not unconfirmed:
         raise r.wrong("", "sources", "one alone: say in `unconfirmed` what a second would confirm")
+    about: dict[str, Any] = {
+        "name": path.stem,
+        "vendor": r.text_of("", "vendor"),
+        "model": r.text_of("", "model"),
+        "aliases": r.texts("", "aliases"),
+        "sources": sources,
+        "unconfirmed": unconfirmed.strip(),
+    }
     if r.table("pulse") is not None:
         return PulseFile(
-            name=path.stem,
-            vendor=r.text_of("", "vendor"),
-            model=r.text_of("", "model"),
-            aliases=r.texts("", "aliases"),
-            sources=sources,
-            unconfirmed=unconfirmed.strip(),
+            **about,
             per_kwh=r.whole("pulse", "per_kwh", 1, 100000),
             least_ms=r.whole("pulse", "least_ms", 1, 1000, 20),
         )
@@ -255,12 +258,7 @@ def read_any(path: Path) -> MeterFile | PulseFile:
     if modulus_wh.denominator != 1 or modulus_wh >= 1 << 63:
         raise r.wrong("energy", "rollover_kwh", "must be a whole number of Wh")
     return MeterFile(
-        name=path.stem,
-        vendor=r.text_of("", "vendor"),
-        model=r.text_of("", "model"),
-        aliases=r.texts("", "aliases"),
-        sources=sources,
-        unconfirmed=unconfirmed.strip(),
+        **about,
         baud=r.one_of("line", "baud", BAUDS),
         parity=r.one_of("line", "parity", PARITIES),
         stop_bits=r.whole("line", "stop_bits", 1, 2, 1),
