@@ -1,5 +1,6 @@
 """Reservations: who may use one, what it costs, and the power cut at every write of its end."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,10 @@ from host_tests.e2e.test_commands import command
 TARIFF = Path(tillsim.__file__).parent / "scenarios" / "reservation_tariff.json"
 EXPIRES_S = 1772437440  # 2026-03-02T07:44:00Z
 OTHER = "04B1243B6C5E80"
+SOAK = [
+    pytest.mark.soak, pytest.mark.timeout(1800),
+    pytest.mark.skipif(not os.environ.get("EVTILL_SOAK"), reason="long: make soak"),
+]  # fmt: skip
 
 
 def reserved(tmp_path, at=10, **args):
@@ -28,8 +33,16 @@ def strangers_agree(result):
         assert OCMF.from_string(record["ocmf"]).verify(result.spki) == (True, [])
 
 
-@pytest.mark.parametrize("write", [2, 6, 12, 24])
-def test_a_cancelled_reservation_is_billed_once_whenever_the_power_goes(tmp_path, write):
+# The command's answer, the reservation's end, START, STOP, its removal, the record: some 70 writes.
+@pytest.mark.parametrize("writes", [[2], [12], [60], [67], pytest.param(range(1, 91), marks=SOAK)])
+def test_a_cancelled_reservation_is_billed_once_whenever_the_power_goes(tmp_path, writes):
+    for write in writes:
+        folder = tmp_path / str(write)
+        folder.mkdir()
+        cancelled_once(folder, write)
+
+
+def cancelled_once(tmp_path, write):
     text = reserved(tmp_path) + step(609, "kill", at_write=write, how="half")
     text += command(610, "cancel", ref="R-1") + step(640, "boot")
     # Asked again by a backend that has had no answer.
@@ -41,8 +54,16 @@ def test_a_cancelled_reservation_is_billed_once_whenever_the_power_goes(tmp_path
     assert record["total_cost"]["incl_minor"] in (60, 65)  # 600 s or 660 s, of 3.57 an hour
 
 
-@pytest.mark.parametrize("write", [3, 10, 40])
-def test_a_reservation_is_used_once_whenever_the_power_goes(tmp_path, write):
+# START, the first checkpoint, the removal: some 65 writes; from the 74th on the boot comes first.
+@pytest.mark.parametrize("writes", [[3], [10], [40], pytest.param(range(1, 71), marks=SOAK)])
+def test_a_reservation_is_used_once_whenever_the_power_goes(tmp_path, writes):
+    for write in writes:
+        folder = tmp_path / str(write)
+        folder.mkdir()
+        used_once(folder, write)
+
+
+def used_once(tmp_path, write):
     text = reserved(tmp_path) + step(303, "plug", kw=11) + step(305, "kill", at_write=write)
     text += command(310, "start", ref="R-1", method="app")
     text += step(340, "boot") + command(900, "stop") + step(1000, "unplug") + step(2000, "end")

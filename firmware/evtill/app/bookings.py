@@ -51,7 +51,7 @@ class Bookings:
         not, or None. Raises OSError."""
         before = self.booking
         if before:
-            if before["ref"] != booking["ref"] or "ended_ms" in before:
+            if before["ref"] != booking["ref"] or _over(before, booking["from_ms"]):
                 return "reserved"
             booking["from_ms"] = before["from_ms"]
         self._keep(booking)
@@ -61,10 +61,11 @@ class Bookings:
     def cancel(self, ref):
         """Ends it, durably; look() bills it. Returns why not, or None. Raises OSError."""
         booking = self.booking
-        if booking is None or booking["ref"] != ref or "ended_ms" in booking:
+        unix_ms = self._clock.unix_ms()
+        if booking is None or booking["ref"] != ref or _over(booking, unix_ms):
             return "no reservation with this ref"
         booking = dict(booking)
-        booking["ended_ms"] = self._clock.unix_ms()
+        booking["ended_ms"] = unix_ms
         self._keep(booking)
         self._retry_ms = 0
         return None
@@ -116,12 +117,11 @@ class Bookings:
         now_ms = self._clock.now_ms()
         if booking is None or unix_ms is None or now_ms < self._retry_ms:
             return
-        if "ended_ms" in booking:
-            reserved = _span(booking, booking["ended_ms"], False)
-        elif unix_ms >= booking["expires_s"] * 1000:
-            reserved = _span(booking, booking["expires_s"] * 1000, True)
-        else:
+        if not _over(booking, unix_ms):
             return
+        expired = "ended_ms" not in booking
+        to_ms = booking["expires_s"] * 1000 if expired else booking["ended_ms"]
+        reserved = _span(booking, to_ms, expired)
         self._retry_ms = now_ms + _RETRY_MS
         from evtill.app import reservation
         from evtill.app.compose import forget
@@ -133,6 +133,11 @@ class Bookings:
             self.booking = None
         finally:
             forget("reservation")
+
+
+def _over(booking, unix_ms):
+    """Whether it was cancelled or has expired: what it costs is settled, if not yet billed."""
+    return "ended_ms" in booking or unix_ms >= booking["expires_s"] * 1000
 
 
 def _span(booking, to_ms, expired):

@@ -53,7 +53,8 @@ async def close(booking, reserved, folder, till, metering, unix_ms, report):
             reading = await metering.patiently(metering.read)
             auth = {"method": booking["method"], "token": booking["token"], "assurance": "app",
                     "ref": booking["ref"], "ceiling_minor": None}  # fmt: skip
-            bill = till.bill_reservation(auth, serial, reading.energy_wh, reserved, name)
-            detail += ": %d minor units" % bill["incl_minor"]
-    files.remove(folder + FILE)
+            till.bill_reservation(auth, serial, reading.energy_wh, reserved, name)
+    files.remove(folder + FILE)  # before the record: after a boot it would be billed again
+    if till.session:
+        detail += ": %d minor units" % till.settle()["incl_minor"]
     report(name, detail)

@@ -150,13 +150,14 @@ class Till:
         return event
 
     def bill_reservation(self, auth, meter_serial, register_wh, reserved, flag):
-        """One that came to no session: a record without any energy. Raises JournalError,
-        TariffError: nothing of it is durable, or a boot makes the record."""
+        """One that came to no session: makes durable that it is billed, without any energy;
+        settle() makes the record. Raises JournalError, TariffError: nothing of it is durable, or a
+        boot goes on with it."""
         self.start(auth, meter_serial, register_wh, (None, None), "COMMAND", reserved, False)
         s = self.session
         s.flag(flag)
         s.stop = self._stopped("Other", register_wh, s.start["mono"], s.start["unix_ms"])
-        return self.settle()
+        self._keep_stop()
 
     def _doubt(self, serial, register_wh):
         """(event, flag) that the register is after what the last record ended with; or Nones.
@@ -271,6 +272,10 @@ class Till:
             "clock": s.start["clock"],
         }  # fmt: skip
 
+    def _keep_stop(self):
+        s = self.session
+        self._journal.append(log.STOP, _join(json.dumps(s.stop), s.pricer.state()))
+
     def settle(self):
         """Makes the end of a stopped session durable, signs and queues its record. Returns the
         bill. Raises JournalError while flash fails: to be called again."""
@@ -281,7 +286,7 @@ class Till:
             self.session = None
             return bill
         if found[2] is None:
-            self._journal.append(log.STOP, _join(json.dumps(s.stop), s.pricer.state()))
+            self._keep_stop()
         found = None
         return self._settle(s.start, s.stop, s.pricer)
 
