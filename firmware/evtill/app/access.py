@@ -22,6 +22,13 @@ class Claim:
         self.short = short
 
 
+def remote_auth(method, token, ref, ceiling_minor):
+    """`auth` as in the record, of somebody whom the backend has authorised."""
+    assurance = "app" if method in ("app", "prepaid") else "card"
+    return {"method": method, "token": token, "assurance": assurance, "ref": ref,
+            "ceiling_minor": ceiling_minor}  # fmt: skip
+
+
 class Access:
     """tokens: app.token_store.TokenStore; face: where a driver who waits sees for how long.
 

@@ -5,6 +5,7 @@ import gc
 import json
 from binascii import a2b_base64
 
+from evtill.app.access import remote_auth
 from evtill.app.till import FAULTY
 from evtill.core import session as states
 from evtill.core.commands import Gate
@@ -94,12 +95,7 @@ class Commands:
         self._app.charge_point.face.offer(None)  # it was for this one, whatever comes of it
         ceiling_minor = args.get("ceiling_minor")
         self._enough(ceiling_minor)
-        method = args["method"]
-        auth = {
-            "method": method, "token": args.get("token"), "ref": args["ref"],
-            "assurance": "app" if method in ("app", "prepaid") else "card",
-            "ceiling_minor": ceiling_minor,
-        }  # fmt: skip
+        auth = remote_auth(args["method"], args.get("token"), args["ref"], ceiling_minor)
         seconds = args.get("ceiling_s")
         limits = (args.get("ceiling_wh"), None if seconds is None else seconds * 1000)
         why = self._app.charge_point.remote_start(auth, limits)

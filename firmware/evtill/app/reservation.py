@@ -10,6 +10,7 @@ one and given back: it keeps nothing in the heap.
 import json
 
 from evtill.app import files
+from evtill.app.access import remote_auth
 from evtill.app.bookings import FILE
 from evtill.core.errors import TariffError
 
@@ -51,8 +52,7 @@ async def close(booking, reserved, folder, till, metering, unix_ms, report):
         if till.has_fee(reserved):
             serial = await metering.serial()
             reading = await metering.patiently(metering.read)
-            auth = {"method": booking["method"], "token": booking["token"], "assurance": "app",
-                    "ref": booking["ref"], "ceiling_minor": None}  # fmt: skip
+            auth = remote_auth(booking["method"], booking["token"], booking["ref"], None)
             till.bill_reservation(auth, serial, reading.energy_wh, reserved, name)
     files.remove(folder + FILE)  # before the record: after a boot it would be billed again
     if till.session:
