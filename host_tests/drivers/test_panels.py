@@ -109,12 +109,17 @@ def test_a_phone_reads_the_qr_code(text):
     assert [found.text for found in zxingcpp.read_barcodes(panel.picture())] == [text]
 
 
-@pytest.mark.parametrize("make", [graphic, letters])
-def test_a_display_that_is_unplugged_and_back_shows_all_again(make):
-    display, panel, bus = make()
+@pytest.fixture(params=[graphic, letters])
+def shows(request):
+    """(display, panel, bus, the panel's picture) of one that shows SCREEN."""
+    display, panel, bus = request.param()
     display.show(SCREEN)
     settle(display)
-    before = panel.picture().tobytes()
+    return display, panel, bus, panel.picture().tobytes()
+
+
+def test_a_display_that_is_unplugged_and_back_shows_all_again(shows):
+    display, panel, bus, before = shows
     bus.unplugged = True
     panel.power_cycle()
     display.show(["other", *SCREEN[1:]])
@@ -127,12 +132,8 @@ def test_a_display_that_is_unplugged_and_back_shows_all_again(make):
     assert panel.picture().tobytes() == before
 
 
-@pytest.mark.parametrize("make", [graphic, letters])
-def test_one_that_lost_its_memory_unnoticed_is_set_up_anew(make):
-    display, panel, _ = make()
-    display.show(SCREEN)
-    settle(display)
-    before = panel.picture().tobytes()
+def test_one_that_lost_its_memory_unnoticed_is_set_up_anew(shows):
+    display, panel, _, before = shows
     panel.power_cycle()
     assert display.show(SCREEN) is False and display.step() is None
     display.anew()
