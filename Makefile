@@ -26,10 +26,17 @@ build/runtime/.ready: .venv/.ready tools/tillsim/runtime.lock.json tools/tillsim
 	@$(PY) -m tillsim.runtime fetch
 	@touch $@
 
+build/ocpi/.ready: .venv/.ready host_tests/tillback/ocpi/requirements.txt
+	@echo "setup: extrawest-ocpi, which CDRs are read with, into build/ocpi"
+	@$(PYTHON) -m venv build/ocpi
+	@build/ocpi/bin/pip install -qq --disable-pip-version-check --no-deps \
+	  -r host_tests/tillback/ocpi/requirements.txt
+	@touch $@
+
 demo: setup      ## one charging session, end to end, on the virtual charger
 	@.venv/bin/tillsim demo --out out/demo
 
-test: setup      ## the whole suite
+test: setup build/ocpi/.ready  ## the whole suite
 	@$(PY) -m pytest -n $(JOBS) --dist worksteal
 
 lint: setup      ## ruff and mypy
@@ -45,7 +52,7 @@ screens: setup   ## a picture of every screen of the driver's display, in out/sc
 powercut: setup  ## whole sessions, the power cut at any flash write (CASES=n|all SEED=n)
 	@$(PY) -m tillsim.powercut --jobs $(JOBS) --cases $(CASES) --seed $(SEED) $(CASE:%=--case %)
 
-soak: setup      ## exhaustive runs that make test samples
+soak: setup build/ocpi/.ready  ## exhaustive runs that make test samples
 	@EVTILL_SOAK=1 $(PY) -m pytest -n $(JOBS) -m soak --deselect \
 	  host_tests/e2e/test_powercut.py::test_a_power_cut_at_every_write
 	@$(PY) -m tillsim.powercut --jobs $(JOBS) --cases all --seed $(SEED)
