@@ -15,11 +15,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from evtill.core.errors import ConfigError
+from tillback.http_protocol import HttpProtocol
 from tillback.metrics import Metrics
 
 GRACE_S = 10  # for what is in hand at the end
 _BACK_OFF_S = (1.0, 30.0)
-_SLOWEST_S = 10  # a connection without a request is let go after that
 
 log = logging.getLogger(__name__)
 
@@ -114,8 +114,8 @@ class HttpServer:
         self.url = f"http://{shown}:{self._socket.getsockname()[1]}"
         self._config = uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, lifespan="off",
-            timeout_keep_alive=_SLOWEST_S, timeout_graceful_shutdown=GRACE_S,
-            limit_concurrency=500, h11_max_incomplete_event_size=16384, http="h11",
+            timeout_graceful_shutdown=GRACE_S, h11_max_incomplete_event_size=16384,
+            http=HttpProtocol,
         )  # fmt: skip
 
     async def run(self) -> None:

@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tillback.api.problems import AGAIN_S, Problem
 
 MOST_BYTES = 65536
-WITHIN_S = 10.0  # for a body to come, and for each piece of an answer to be taken
+WITHIN_S = 10.0  # for a body to come
 AT_ONCE = 256  # requests under way; more are told to come again
 
 _CLOSE = {"Connection": "close"}
@@ -59,11 +59,7 @@ class Bodies:
             given = True
             return {"type": "http.request", "body": body, "more_body": False}
 
-        async def bounded(message: Message) -> None:
-            async with asyncio.timeout(self._within_s):  # nobody takes the answer: let it go
-                await send(message)
-
-        await self._app(scope, again, bounded)
+        await self._app(scope, again, send)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
         lengths = [value for name, value in scope["headers"] if name == b"content-length"]
