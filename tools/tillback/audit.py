@@ -8,12 +8,12 @@ from sqlalchemy import and_, case, func, literal, or_, select
 from sqlalchemy.orm import Session
 
 from tillback.db.tables import Authorization, Bill, Entry, Posting, Refund, UsageRecord
+from tillback.payments.states import TAKEN
 
 _OWES = or_(Posting.account.startswith("receivable:"), Posting.account.startswith("prepaid:"))
 _SOLD = or_(Posting.account == "revenue", Posting.account.startswith("vat:"))
 _AT_PROVIDER = or_(Posting.account.startswith("provider:"), Posting.account.startswith("prepaid:"))
 _OF_BILL = func.substr(Entry.id, len("bill:") + 1)  # the record of a bill's entry
-_TAKEN = ("captured", "partly_refunded", "refunded", "disputed")
 
 
 def check(session: Session) -> list[str]:
@@ -107,7 +107,7 @@ def _captures_fit(session: Session) -> Iterator[str]:
         yield f"{ref}: captured {captured} of a hold of {held}"
     for (ref,) in session.execute(
         select(Authorization.ref)
-        .where(Authorization.captured_minor > 0, Authorization.state.not_in(_TAKEN))
+        .where(Authorization.captured_minor > 0, Authorization.state.not_in(TAKEN))
     ):  # fmt: skip
         yield f"{ref}: captured, and yet in no state that says so"
 

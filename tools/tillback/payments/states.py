@@ -13,31 +13,34 @@ from evtill.core.errors import EvtillError
 from tillback import news
 from tillback.db.tables import Authorization, AuthorizationChange
 
-TRANSITIONS = {
+TRANSITIONS: dict[str, set[str]] = {
     # the provider is to hold the money
     "requested": {"authorised", "failed", "to_release"},
     # a session may begin
-    "authorised": {"charging", "expired", "to_capture", "invoiced", "to_release"},
-    # it has begun
-    "charging": {"expired", "to_capture", "invoiced", "to_release"},
+    "authorised": {"charging", "expired", "to_capture", "invoiced", "to_release", "released"},
+    # it has begun, or may have: only its record, or the charger's word that it has not, ends this
+    "charging": {"expired", "to_capture", "invoiced", "to_release", "released"},
     # too late to begin, or the hold has lapsed; a session's record may come all the same
     "expired": {"to_capture", "invoiced", "to_release", "released"},
     # the record is there: what it costs is to be taken from the hold
     "to_capture": {"captured", "released", "failed"},
     # the hold is to be given back
-    "to_release": {"released", "to_capture", "failed"},
+    "to_release": {"released", "to_capture"},
     # taken; from here on money only goes back
     "captured": {"partly_refunded", "refunded", "disputed"},
     "partly_refunded": {"partly_refunded", "refunded", "disputed"},
+    "refunded": {"disputed"},
     # the payer's bank took it back; it may return it
     "disputed": {"captured", "partly_refunded", "refunded"},
-    # nothing is held by anybody: its account gets an invoice
+    # nothing was held: an account gets an invoice
     "invoiced": set(),
-    "refunded": set(),
+    # nothing is held any more, and nothing was taken
     "released": set(),
+    # no hold was to be had, or the capture was refused for good
     "failed": set(),
-}  # fmt: skip
+}
 OPEN = ("authorised", "charging", "expired", "to_release")  # those that a record may still settle
+TAKEN = ("captured", "partly_refunded", "refunded", "disputed")
 
 
 class PaymentError(EvtillError):
