@@ -113,7 +113,7 @@ def test_a_port_that_is_taken_is_said(tmp_path):
         s.bind((HOST, 0))
         s.listen()
         broker = Broker(s.getsockname()[1], USERS, tmp_path, engine="amqtt")
-        with pytest.raises(BrokerError, match="amqtt on port"):
+        with pytest.raises(BrokerError, match=r"port .*: Address already in use"):
             broker.start()
         broker.stop()
 

@@ -3,34 +3,25 @@
 mosquitto, fetched where it is not installed; where it cannot be had, amqtt, in a thread of its
 own."""
 
-import asyncio
 import contextlib
 import hmac
-import logging
 import random
 import socket
 import subprocess
-import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-import amqtt.broker
-from amqtt.plugins.base import BaseAuthPlugin
 from amqtt.session import Session
 
+from tillback.broker.embedded import BrokerError, Embedded
 from tillback.broker.passwords import hashed
 from tillsim.debian import DebianMissing, program
 
 HOST = "127.0.0.1"
 _START_S = 15.0
 _STOP_S = 5.0
-
-
-class BrokerError(Exception):
-    """The broker did not start; the text is one line."""
 
 
 @dataclass
@@ -205,107 +196,18 @@ class _Mosquitto(Mosquitto):
         super().start()
 
 
-class _Amqtt:
+class _Amqtt(Embedded):
     def __init__(self, port: int, users: dict[str, str], data_dir: Path) -> None:
-        self.port, self.users, self.data_dir = port, users, data_dir
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopping: asyncio.Event | None = None
-        self._started = threading.Event()
-        self._failure: BaseException | None = None
+        self.users = users
+        super().__init__(self, HOST, port)
 
-    def start(self) -> None:
-        for name in ("amqtt", "transitions"):  # says a page on each lost connection
-            if logging.getLogger(name).level == logging.NOTSET:
-                logging.getLogger(name).setLevel(logging.CRITICAL)
-        self._started.clear()
-        self._failure = None
-        self._thread = threading.Thread(target=self._run, name="amqtt", daemon=True)
-        self._thread.start()
-        if not self._started.wait(_START_S) or self._failure is not None:
-            raise BrokerError(f"amqtt on port {self.port}: {self._failure or 'no answer'}")
-
-    def stop(self) -> None:
-        if self._thread is None or self._loop is None or self._stopping is None:
-            return
-        with contextlib.suppress(RuntimeError):  # the loop ended by itself
-            self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(2 * _STOP_S)
-        self._thread = None
-
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._serve())
-        except Exception as error:  # noqa: BLE001 - told to whoever waits in start()
-            self._failure = error
-        self._started.set()
-
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stopping = asyncio.Event()
-        broker = _AmqttBroker(
-            {
-                "listeners": {"default": {"type": "tcp", "bind": f"{HOST}:{self.port}"}},
-                "plugins": {"tillsim.broker.UsersPlugin": {"users": self.users}},
-            }
-        )
-        await broker.start()
-        self._started.set()
-        await self._stopping.wait()
-        with contextlib.suppress(Exception):  # its shutdown trips over clients that just left
-            await asyncio.wait_for(broker.shutdown(), _STOP_S)
-        broker.abort()
-
-
-class UsersPlugin(BaseAuthPlugin):
-    """Authenticates against the users in its configuration; never anonymous, so that amqtt keeps
-    the sessions of clients that ask for it."""
-
-    async def authenticate(self, *, session: Session) -> bool:
-        users: dict[str, str] = self.config.users
-        expected = users.get(session.username or "")
+    def admits(self, session: Session) -> bool:
+        expected = self.users.get(session.username or "")
         given = (session.password or "").encode()
         return expected is not None and hmac.compare_digest(given, expected.encode())
 
-    @dataclass
-    class Config:
-        """users: {name: password}."""
-
-        users: dict[str, str] = field(default_factory=dict)
-
-
-class _AmqttBroker(amqtt.broker.Broker):
-    """amqtt's broker, less two habits of 0.12.1."""
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        super().__init__(config)
-        self._writers: set[Any] = set()
-
-    async def stream_connected(self, reader: Any, writer: Any, listener_name: str) -> None:
-        """Remembers the connection: shutdown() leaves them open."""
-        connection = writer.get_extra_info("socket")
-        if connection is not None:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._writers.add(writer)
-        try:
-            await super().stream_connected(reader, writer, listener_name)
-        finally:
-            self._writers.discard(writer)
-            writer.close()
-
-    async def _publish_retained_messages_for_subscription(
-        self, subscription: tuple[str, int], session: Session
-    ) -> None:
-        """Only to those who subscribed: on each connect it offers everybody's retained messages."""
-        mine = self.subscriptions.get(subscription[0], [])
-        if any(one.client_id == session.client_id for one, _ in mine):
-            await super()._publish_retained_messages_for_subscription(subscription, session)
-
-    def abort(self) -> None:
-        """Drops what is still connected."""
-        for writer in list(self._writers):
-            if writer.transport is not None:
-                writer.transport.abort()
+    def may(self, session: Session, verb: str, topic: str) -> bool:
+        return True
 
 
 def _listening(port: int) -> bool:

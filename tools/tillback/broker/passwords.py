@@ -20,10 +20,13 @@ def hashed(password: str) -> str:
 
 
 def matches(password: str, kept: str) -> bool:
-    """Whether `kept` is what hashed() made of this password."""
+    """Whether `kept` is what hashed(), or mosquitto_passwd, made of this password."""
     try:
-        salt, digest = (base64.b64decode(one) for one in kept.split("$")[3:])
+        start, kind, iterations, *coded = kept.split("$")
+        salt, digest = (base64.b64decode(one, validate=True) for one in coded)
     except (ValueError, binascii.Error):
+        return False
+    if (start, kind, iterations) != ("", "7", str(_ITERATIONS)):
         return False
     return hmac.compare_digest(_digest(password, salt), digest)
 

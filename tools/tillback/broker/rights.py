@@ -16,18 +16,21 @@ def share_group(password: str) -> str:
     return "tillback-" + hashlib.sha256(f"evtill share {password}".encode()).hexdigest()[:32]
 
 
-def may(user: str, verb: str, topic: str) -> bool:
-    """Whether the charger `user` may `publish` to a topic, or `hear` one: itself a topic, or a
-    filter to subscribe to."""
+def may(charger: str, verb: str, topic: str) -> bool:
+    """Whether a charger may `publish` to a topic, or `hear` it: a topic, or a filter to subscribe
+    to."""
     names = UP if verb == "publish" else DOWN
-    return not set("/+#") & set(user) and topic in {f"{ROOT}/{user}/{name}" for name in names}
+    base = f"{ROOT}/{charger}/"
+    return _plain(charger) and topic.startswith(base) and topic[len(base) :] in names
 
 
 def backend_may(verb: str, topic: str) -> bool:
-    """As may(), for the backend. It may hear all that chargers say, in any filter of the kind
-    evtill/v1/<charger or +>/<name>."""
-    root, _, rest = topic.partition(f"{ROOT}/")
-    charger, _, name = rest.partition("/")
-    allowed = DOWN if verb == "publish" else UP
-    exact = not set("+#") & set(charger) or (verb == "hear" and charger == "+")
-    return root == "" and bool(charger) and exact and name in allowed
+    """As may(), for the backend: any charger's, and to hear also evtill/v1/+/<name>."""
+    charger, _, name = topic.removeprefix(f"{ROOT}/").partition("/")
+    if verb == "hear":
+        return topic.startswith(f"{ROOT}/") and name in UP and (charger == "+" or _plain(charger))
+    return topic.startswith(f"{ROOT}/") and name in DOWN and _plain(charger)
+
+
+def _plain(charger: str) -> bool:
+    return bool(charger) and not set("/+#") & set(charger)
