@@ -24,6 +24,13 @@ def read(file: Path) -> tuple[str, PublicKey, str, str]:
         raise ConfigError(f"{file}: not a file that `tillctl provision` left") from None
 
 
+def mqtt_password(file: Path) -> str | None:
+    """The charger's password on the broker, where such a file holds one."""
+    found = json.loads(file.read_text())
+    password = found.get("mqtt_password") if isinstance(found, dict) else None
+    return password if isinstance(password, str) and password else None
+
+
 def accept_rotation(store: Store, rotation: bytes) -> tuple[str, str]:
     """Makes a rotation (JWS) known; (charger, its new key's kid). Raises EvtillError."""
     try:

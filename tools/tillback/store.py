@@ -42,20 +42,22 @@ class Store:
 
     def register(
         self, charger: str, public_key_pem: str, ack_key: bytes, mqtt_user: str | None = None,
-        command_key: bytes | None = None,
+        command_key: bytes | None = None, mqtt_password_hash: str | None = None,
     ) -> None:  # fmt: skip
-        """Registers a charger; a second time only with the same keys. Raises StoreError."""
+        """Registers a charger; a second time only with the same keys. mqtt_password_hash: for the
+        embedded broker (broker.passwords); a new one replaces the old. Raises StoreError."""
         with self.database.write() as session:
             known = session.get(Charger, charger)
             if known is None:
-                session.add(
-                    Charger(
-                        id=charger, public_key_pem=public_key_pem, ack_key=ack_key,
-                        mqtt_user=mqtt_user, registered_at=now(),
-                    )
+                known = Charger(
+                    id=charger, public_key_pem=public_key_pem, ack_key=ack_key,
+                    mqtt_user=mqtt_user, registered_at=now(),
                 )  # fmt: skip
+                session.add(known)
             elif (known.public_key_pem, known.ack_key) != (public_key_pem, ack_key):
                 raise StoreError(f"{charger} is registered already, with other keys")
+            if mqtt_password_hash is not None:
+                known.mqtt_password_hash = mqtt_password_hash
             if command_key is not None:
                 session.flush()  # the charger's row comes first
                 given = session.get(CommandKey, charger)

@@ -89,8 +89,9 @@ class Embedded:
 
     def url(self, user: str, password: str) -> str:
         """`mqtt://user:password@host:port`, as --broker takes it, for this machine."""
-        host = "127.0.0.1" if self.host in ("0.0.0.0", "") else self.host
-        return f"mqtt://{quote(user, safe='')}:{quote(password, safe='')}@{host}:{self.port}"
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        login = f"{quote(user, safe='')}:{quote(password, safe='')}"
+        return f"mqtt://{login}@{_bracketed(host)}:{self.port}"
 
     def _where(self) -> str:
         return f"MQTT broker on {self.host}, port {self.port}"
@@ -108,7 +109,7 @@ class Embedded:
         broker = _Broker(
             {
                 "listeners": {"default": {
-                    "type": "tcp", "bind": f"{self.host}:{self.port}",
+                    "type": "tcp", "bind": f"{_bracketed(self.host)}:{self.port}",
                     "max_connections": _CONNECTIONS,
                 }},
                 "plugins": {f"{__name__}.GuardPlugin": {"guard": self._guard}},
@@ -212,6 +213,10 @@ class _Reader(StreamReaderAdapter):
         if n > LARGEST:
             raise ValueError(f"a packet of {n} bytes")
         return await super().read(n)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _reason(error: BaseException | None) -> str:

@@ -8,13 +8,24 @@ from collections.abc import Callable
 from amqtt.session import Session
 
 from tillback.broker import passwords, rights
+from tillback.store import Store
 
 BACKEND = "/tillback"  # no charger's user: a slash
 
 log = logging.getLogger(__name__)
 
-# (charger's id, its user) -> its hashed password, None where there is none
+# (charger's id, its user) -> its hashed password, None where there is none.
 Login = Callable[[str, str], str | None]
+
+
+def login(store: Store) -> Login:
+    """The chargers that are registered there, at the time."""
+    def find(charger: str, user: str) -> str | None:
+        found = store.charger(charger)
+        known = found is not None and (found.mqtt_user or found.id) == user
+        return found.mqtt_password_hash if found is not None and known else None
+
+    return find
 
 
 class Registered:

@@ -8,6 +8,7 @@ from pathlib import Path
 from evtill.core.commands import NAMES
 from evtill.core.errors import ConfigError
 from tillback import registration
+from tillback.broker import passwords
 from tillback.cli.common import AddCommand, broker, read_text
 from tillback.store import Store
 from tillctl.public_key import PublicKey
@@ -32,8 +33,9 @@ def add_parser(command: AddCommand) -> None:
     order.add_argument("args", nargs="*", metavar="KEY=VALUE",
                        help="its arguments, such as ceiling_minor=2000; set_display takes "
                        "url=https://.../{nonce} and seconds=900, and makes the QR code of them")
-    order.add_argument("--broker", required=True, metavar="URL",
-                       help="mqtt://user:password@host:port; or @FILE that holds it")  # fmt: skip
+    order.add_argument("--broker", metavar="URL",
+                       help="mqtt://user:password@host:port; or @FILE that holds it (default: the "
+                       "one that `tillback serve` embeds)")  # fmt: skip
 
 
 def _command(arguments: argparse.Namespace) -> int:
@@ -67,9 +69,10 @@ def _command(arguments: argparse.Namespace) -> int:
 
 
 def _register(arguments: argparse.Namespace) -> int:
-    command_text = None
+    command_text = mqtt_password = None
     if arguments.charger.endswith(".json"):
         charger, key, text, command_text = registration.read(Path(arguments.charger))
+        mqtt_password = registration.mqtt_password(Path(arguments.charger))
     elif arguments.key is None or arguments.ack_key is None:
         raise ConfigError("register: want provisioning's .json file, or --key and --ack-key")
     else:
@@ -80,7 +83,10 @@ def _register(arguments: argparse.Namespace) -> int:
     if not 1 <= len(charger) <= 34 or set("/+#") & set(charger):
         raise ConfigError("charger: want 1 to 34 characters without / + #")
     with contextlib.closing(Store(arguments.database)) as store:
-        store.register(charger, key.pem, ack_key, arguments.mqtt_user or charger, command_key)
+        store.register(
+            charger, key.pem, ack_key, arguments.mqtt_user or charger, command_key,
+            passwords.hashed(mqtt_password) if mqtt_password else None,
+        )  # fmt: skip
     print(f"{charger} registered, record key {key.kid}")
     return 0
 

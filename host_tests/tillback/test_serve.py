@@ -1,0 +1,122 @@
+"""`tillback serve` without any configuration: SQLite, and a broker of its own."""
+
+import asyncio
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import aiomqtt
+import pytest
+
+from evtill.core import jws
+from host_tests.fakes import records
+from tillback.cli import main
+from tillsim.broker import HOST, free_port
+
+SIGNER = records.Signer()
+ACK_KEY, CHARGER = bytes(range(32)), records.CHARGER
+PREFIX = f"evtill/v1/{CHARGER}"
+
+
+@pytest.fixture
+def registered(tmp_path, monkeypatch):
+    """The folder in which a charger was registered; as is `tillback`'s default database."""
+    monkeypatch.chdir(tmp_path)
+    register("m" * 32)
+    return tmp_path
+
+
+def register(password):
+    left = {"charger": CHARGER, "public_key": SIGNER.public.pem, "ack_key": ACK_KEY.hex(),
+            "command_key": bytes(32).hex(), "token_key": bytes(32).hex(),
+            "mqtt_password": password}  # fmt: skip
+    with open("charger.json", "w") as file:
+        json.dump(left, file)
+    assert main(["register", "charger.json"]) == 0
+
+
+class Serving:
+    """`tillback serve` as a program, in the working directory."""
+
+    def __init__(self, *options):
+        self.port = free_port()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tillback", "serve", "--mqtt-listen", f"{HOST}:{self.port}",
+             *options],
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def __enter__(self):
+        deadline = time.monotonic() + 30
+        while True:
+            with socket.socket() as s:
+                if s.connect_ex((HOST, self.port)) == 0:
+                    return self
+            assert self._process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+
+    def __exit__(self, *_):
+        self._process.send_signal(signal.SIGTERM)
+        self.said = self._process.communicate(timeout=30)[1]
+        self.code = self._process.returncode
+
+    def charger(self, password):
+        return aiomqtt.Client(HOST, self.port, username=CHARGER, password=password,
+                              identifier=CHARGER, timeout=5)  # fmt: skip
+
+
+async def refused(serving, password):
+    with pytest.raises(aiomqtt.MqttError):
+        async with serving.charger(password):
+            pass
+
+
+def test_a_registered_charger_is_acknowledged(registered, capsys):
+    record = records.signed(SIGNER, 1)
+
+    async def scene():
+        await refused(serving, "wrong")
+        async with serving.charger("m" * 32) as charger:
+            await charger.publish(f"{PREFIX}/status", b'{"state":"offline"}', qos=1, retain=True)
+            await charger.subscribe(f"{PREFIX}/usage/ack", qos=1)
+            async with asyncio.timeout(20):
+                for _ in range(20):  # until the backend has subscribed
+                    await charger.publish(f"{PREFIX}/usage", record, qos=1)
+                    try:
+                        async with asyncio.timeout(1):
+                            return await anext(aiter(charger.messages))
+                    except TimeoutError:
+                        continue
+
+    with Serving() as serving:
+        ack = asyncio.run(scene()).payload
+        assert json.loads(jws.hs256_verify(ack, jws.ACK, ACK_KEY))["id"].endswith("-1")
+        assert main(["command", CHARGER, "stop"]) == 1
+        assert capsys.readouterr().err == f"tillback: {CHARGER} is offline\n"
+        register("n" * 32)
+        asyncio.run(refused(serving, "m" * 32))
+    assert serving.code == 0
+    assert "m" * 32 not in serving.said and "unknown, or a wrong password" in serving.said
+    assert main(["records"]) == 0
+    assert f"{CHARGER}-1 " in capsys.readouterr().out
+    assert main(["command", CHARGER, "stop"]) == 1
+    assert "no `tillback serve` with a broker of its own runs here" in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_said_in_one_line(registered, capsys):
+    with socket.create_server((HOST, 0)) as other:
+        port = other.getsockname()[1]
+        assert main(["serve", "--mqtt-listen", f"{HOST}:{port}"]) == 1
+    said = capsys.readouterr().err
+    assert said == f"tillback: MQTT broker on {HOST}, port {port}: Address already in use\n"
+    assert not (registered / "tillback.sqlite.broker").exists()
+
+
+@pytest.mark.parametrize("wrong", ["1883", "host:", ":1883", "host:0", "host:65536", "host:x"])
+def test_where_to_listen_is_checked(registered, capsys, wrong):
+    with pytest.raises(SystemExit):
+        main(["serve", "--mqtt-listen", wrong])
+    assert "want HOST:PORT" in capsys.readouterr().err
