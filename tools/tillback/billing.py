@@ -98,7 +98,7 @@ class _Books:
         first, ref = record["id"], record["auth"]["ref"]
         if first in self._amended:  # came after the record that amends it
             first, postings = self._amended[first], {}
-        elif record["amends"] is not None and not _may_amend(record):
+        elif record["amends"] is not None and not may_amend(record):
             self._alarm(record, "amends_what_it_may_not", record["amends"])
         elif record["amends"] is not None:
             known = self._amends(record)
@@ -179,7 +179,7 @@ def _why_not(record: dict[str, Any], auth: Authorization | None) -> tuple[str, s
     return None
 
 
-def _may_amend(record: dict[str, Any]) -> bool:
+def may_amend(record: dict[str, Any]) -> bool:
     """A charger may amend its own earlier records."""
     charger, _, seq = record["amends"].rpartition("-")
     earlier = seq.isascii() and seq.isdigit() and int(seq[:20]) < record["seq"]

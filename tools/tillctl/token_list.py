@@ -180,7 +180,26 @@ def _ceiling(text: str) -> int | None:
 
 
 def _ocpi(text: str) -> Source:
-    """Token objects (OCPI 2.2.1, 12.3.2): a list of them, or a response with `data`."""
+    source = Source()
+    seen: dict[bytes, str] = {}
+    others = never = 0
+    for where, token in ocpi_tokens(text):
+        if token["type"] != "RFID":
+            others += 1
+        elif token["valid"] and token["whitelist"] == "NEVER":
+            never += 1
+        else:
+            _add(source, seen, where, token["uid"], "uid", lambda t=token: ocpi_meaning(t))
+    if others:
+        source.notes.append(f"{others} tokens are no cards: left out")
+    if never:
+        source.notes.append(f"{never} valid cards with whitelist NEVER are left to the backend")
+    return source
+
+
+def ocpi_tokens(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(where, object) of each OCPI Token (2.2.1, 12.3.2) in a list of them, or a response with
+    `data`; those of their properties that decide who may charge are checked. TokenListError."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as e:
@@ -189,9 +208,6 @@ def _ocpi(text: str) -> Source:
         found = found.get("data", [found])
     if not isinstance(found, list):
         raise TokenListError("not a list of OCPI tokens")
-    source = Source()
-    seen: dict[bytes, str] = {}
-    others = never = 0
     for i, token in enumerate(found):
         where = f"token {i + 1}"
         if not isinstance(token, dict):
@@ -202,22 +218,20 @@ def _ocpi(text: str) -> Source:
         group = token.get("group_id") or ""
         if not isinstance(group, str):
             raise TokenListError(f"{where}, group_id: not a string")
+        try:
+            _group(group)
+        except _CellError as e:
+            raise TokenListError(f"{where}, {e}") from None
         if token["whitelist"] not in _WHITELIST:
             raise TokenListError(f"{where}, whitelist: {token['whitelist']!r} is none of "
                                  f"{', '.join(_WHITELIST)}")  # fmt: skip
-        if token["type"] != "RFID":
-            others += 1
-        elif token["valid"] and token["whitelist"] == "NEVER":
-            never += 1
-        else:
-            flags = _WHITELIST[token["whitelist"]] if token["valid"] else tokens.BLOCKED
-            _add(source, seen, where, token["uid"], "uid",
-                 lambda g=group, f=flags: Token(_group(g), f))  # fmt: skip
-    if others:
-        source.notes.append(f"{others} tokens are no cards: left out")
-    if never:
-        source.notes.append(f"{never} valid cards with whitelist NEVER are left to the backend")
-    return source
+        yield where, token
+
+
+def ocpi_meaning(token: dict[str, Any]) -> Token:
+    """What a list says of a card with this Token of ocpi_tokens()."""
+    flags = _WHITELIST[token["whitelist"]] if token["valid"] else tokens.BLOCKED
+    return Token(_group(token.get("group_id") or ""), flags)
 
 
 _WHITELIST = {"ALWAYS": 0, "ALLOWED": 0, "ALLOWED_OFFLINE": tokens.ASK, "NEVER": 0}

@@ -98,7 +98,9 @@ def cdr_of(
 ) -> dict[str, Any]:  # fmt: skip
     """The CDR of a published record, checked."""
     record = record_check.parse(jws.b64url_decode(published.split(b".")[1]))
-    found = cdr.build(record, SIGNER.public, LOCATION, token, tariff, UPDATED, billed_minor)
+    found = cdr.build(
+        record, SIGNER.public, LOCATION, token, tariff, UPDATED, record["id"], billed_minor
+    )
     assert cdr_faults(found) == []
     return found
 

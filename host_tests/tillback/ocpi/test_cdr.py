@@ -254,12 +254,6 @@ def test_a_credit_takes_a_cdr_back():
     }  # fmt: skip
 
 
-def test_an_amendment_is_of_the_session_that_it_amends():
-    found = cdr_of(records.signed(cases.SIGNER, 43, amends="DE*EVT*E000123-42"))
-    assert (found["id"], found["session_id"]) == ("DE*EVT*E000123-43", "DE*EVT*E000123-42")
-    assert "Amends DE*EVT*E000123-42." in found["remark"]
-
-
 def test_a_remark_ends_where_there_is_no_room():
     flags = ["clock_unset", "start_reading_late", "end_reading_late", "meter_gap", "power_cut"]
     found = cdr_of(records.signed(cases.SIGNER, flags=flags))

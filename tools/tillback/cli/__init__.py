@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from evtill.core.errors import EvtillError
 from tillback import logs
-from tillback.cli import admin, broker, chargers, ledger, records, serve
+from tillback.cli import admin, broker, chargers, ledger, ocpi, records, serve
 
 _DATABASE = "sqlite:///tillback.sqlite"
-_NOUNS = (serve, chargers, records, ledger, broker, admin)  # in the order of --help
+_NOUNS = (serve, chargers, records, ledger, ocpi, broker, admin)  # in the order of --help
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -48,14 +48,15 @@ class TimesUnknown(CdrError):
 def build(
     record: dict[str, Any], key: PublicKey, location: dict[str, Any],
     token: dict[str, Any] | None, tariff: dict[str, Any] | None, last_updated: str,
-    billed_minor: int | None = None,
+    session_id: str, billed_minor: int | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """The CDR of a record (parsed and verified before).
 
     key: that signed it. location: OCPI Location with one EVSE and connector. token: the OCPI Token
     that the record names, None for one of our own. tariff: the OCPI Tariff, where it is known.
-    billed_minor: what is to be paid where that is less than the record says; nothing is where its
-    flags say free. Raises CdrError, TimesUnknown."""
+    session_id: of the session's first record, which this one may amend. billed_minor: what is to be
+    paid where that is less than the record says; it is nothing where its flags say free. Raises
+    CdrError, TimesUnknown."""
     if record["clock"]["start"] == "U" and record["start_date_time"] < "2020":
         raise TimesUnknown(f"{record['id']}: when it began is unknown (the clock was not set), and "
                            "a CDR has to say it")  # fmt: skip
@@ -66,7 +67,7 @@ def build(
         "id": record["id"], "start_date_time": start, "end_date_time": record["end_date_time"],
     }  # fmt: skip
     if not any(flag in record["flags"] for flag in _NO_SHOWS):
-        cdr["session_id"] = record["amends"] or record["id"]
+        cdr["session_id"] = session_id
     cdr["cdr_token"] = _token(record, location, token)
     cdr["auth_method"] = record["auth_method"]
     reference = record["auth"]["ref"]
