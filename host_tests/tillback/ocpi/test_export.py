@@ -15,6 +15,7 @@ from tillback.db import tables
 from tillback.ocpi.cdr import CdrError
 from tillback.ocpi.cdr_check import cdr_faults
 from tillback.ocpi.export import Export
+from tillctl.tariff_compile import compile_tariff
 
 ID = f"{records.CHARGER}-1"
 HASH = "9c1f0a6be24d7e35"  # the token in the records
@@ -87,6 +88,23 @@ def test_token_and_tariff_are_looked_up(url):
         "elements": elements, "last_updated": cases.UPDATED,
     }]  # fmt: skip
     assert found["charging_periods"][0]["tariff_id"] == "T1"
+    database.close()
+
+
+def test_a_tariff_that_came_as_a_table_is_said_in_ocpi(url):
+    tariff = cases.complete(json.loads(cases.LINES[0])["tariff"])
+    table = compile_tariff(tariff, "UTC")
+    of = {"id": "20", "sha256": records.sha256(table)}
+    database = with_charger(url, signed(1, tariff=of), signed(2, tariff=of | {"sha256": "0" * 64}))
+    with database.write() as session:
+        session.add(tables.Tariff(sha256=of["sha256"], id="20", currency="EUR", table=table,
+                                  source=None, added_at=cases.UPDATED))  # fmt: skip
+    known, unknown = Export(database).cdrs()
+    assert "tariffs" not in unknown
+    (said,) = known["tariffs"]
+    assert compile_tariff(json.loads(json.dumps(said)), "UTC") == table
+    assert (said["country_code"], said["party_id"]) == ("DE", "ALL")
+    assert said["last_updated"] == cases.UPDATED
     database.close()
 
 

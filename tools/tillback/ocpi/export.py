@@ -16,6 +16,7 @@ from tillback.ocpi import cdr
 from tillback.ocpi.cdr import CdrError, TimesUnknown
 from tillback.ocpi.cdr_check import cdr_faults
 from tillback.ocpi.objects import faults, is_cistring
+from tillctl import tariff_show
 from tillctl.key_ring import KeyRing
 from tillctl.public_key import PublicKey
 
@@ -109,9 +110,11 @@ class Export:
         with self._database.read() as session:
             bill = session.get(tables.Bill, row.id)
             token = session.get(tables.Token, row.token) if row.token else None
+            tariff = session.get(tables.Tariff, row.tariff_sha256)
         if bill is None:
-            raise CdrError(f"{row.id}: is not billed yet: its tariff {record['tariff']['id']} "
-                           f"(sha256 {row.tariff_sha256}) is not known")  # fmt: skip
+            why = "" if tariff else (f": its tariff {record['tariff']['id']}, sha256 "
+                                     f"{row.tariff_sha256}, is not known")  # fmt: skip
+            raise CdrError(f"{row.id}: is not billed yet{why}")
         amends = record["amends"] is not None and may_amend(record)
         return _checked(cdr.build(
             record, self._keys(row.charger).key_for(row.jws), location,
@@ -139,12 +142,15 @@ class Export:
         return KeyRing([(charger, PublicKey(root.public_key_pem))], rotations)
 
     def _find_tariff(self, sha256: str, charger: str) -> dict[str, Any] | None:
-        """The OCPI Tariff of a table, of our party where it does not name one."""
+        """The OCPI Tariff of a table: the one that it was made of, else what it says itself; of our
+        party where it does not name one. None for one that is not known, or made from OCPP."""
         with self._database.read() as session:
             row = session.get(tables.Tariff, sha256)
-        source = json.loads(row.source) if row and row.source else None
-        if row is None or not isinstance(source, dict) or "elements" not in source:
-            return None  # not known, or not made from OCPI
+        if row is None:
+            return None
+        source = json.loads(row.source) if row.source else tariff_show.to_json(row.table)
+        if not source.get("elements"):
+            return None
         location = self._location(charger) or {}
         ours = {name: location.get(name) for name in ("country_code", "party_id")}
         return ours | {"last_updated": row.added_at} | source
