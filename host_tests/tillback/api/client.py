@@ -40,13 +40,12 @@ class Api:
         return asyncio.run(self._ask(method, path, headers, options))
 
     def together(self, *requests):
-        """The answers to several (method, path, options) at the same time."""
+        """The answers to several (method, path, headers, options) at the same time."""
 
         async def run():
             return await asyncio.gather(*(
-                self._ask(method, path, {"Authorization": f"Bearer {self.key}"}
-                          | options.pop("headers", {}), options)
-                for method, path, options in requests
+                self._ask(method, path, {"Authorization": f"Bearer {self.key}", **headers}, options)
+                for method, path, headers, options in requests
             ))  # fmt: skip
 
         return asyncio.run(run())

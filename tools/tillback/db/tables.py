@@ -381,9 +381,12 @@ class Delivery(Base):
 
     __tablename__ = "webhook_deliveries"
     news: Mapped[str] = mapped_column(ForeignKey("news.id"), primary_key=True)
-    endpoint: Mapped[str] = mapped_column(ForeignKey("webhook_endpoints.id"), primary_key=True)
+    endpoint: Mapped[str] = mapped_column(
+        ForeignKey("webhook_endpoints.id"), primary_key=True, index=True
+    )
     attempt: Mapped[int]
     due_at: Mapped[str | None] = mapped_column(index=True)  # None: delivered or given up
+    tried_at: Mapped[str | None]
     delivered_at: Mapped[str | None]
     error: Mapped[str]
 

@@ -162,6 +162,8 @@ def _create_api() -> None:
     op.create_table(
         "webhook_deliveries", _text("news", to="news.id", key=True),
         _text("endpoint", to="webhook_endpoints.id", key=True), _int("attempt"),
-        _text("due_at", null=True), _text("delivered_at", null=True), _text("error"),
+        _text("due_at", null=True), _text("tried_at", null=True),
+        _text("delivered_at", null=True), _text("error"),
     )  # fmt: skip
+    op.create_index("ix_webhook_deliveries_endpoint", "webhook_deliveries", ["endpoint"])
     op.create_index("ix_webhook_deliveries_due_at", "webhook_deliveries", ["due_at"])
