@@ -8,7 +8,15 @@ from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 
-from tillback.api import problems, usage_records
+from tillback.api import (
+    chargers,
+    problems,
+    receipts,
+    sessions,
+    tokens,
+    usage_records,
+    webhook_endpoints,
+)
 from tillback.api.bodies import Bodies
 from tillback.api.idempotency import Idempotency
 from tillback.api.limits import Rate
@@ -21,7 +29,7 @@ ABOUT = """The tills' backend: who may charge, what goes on, what it cost.
 Every request carries `Authorization: Bearer tb_...`; a key has scopes. Every error is a
 `application/problem+json` (RFC 9457) whose `type` explains itself. A POST under an
 `Idempotency-Key` is carried out once. Lists come in pages, with cursors."""
-_RESOURCES = (usage_records,)
+_RESOURCES = (chargers, sessions, usage_records, receipts, tokens, webhook_endpoints)
 
 
 def utc_now() -> datetime.datetime:

@@ -1,10 +1,20 @@
 """The kinds of values that requests hold, each with its form: whatever else comes is refused before
 anything looks at it."""
 
-from typing import Annotated
+import datetime
+import re
+from typing import Annotated, Any
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+)
 
 AMOUNT_MAX_MINOR = 100_000_000  # as chargers take it (net.payment_api)
 
@@ -24,7 +34,26 @@ TokenHash = Annotated[str, StringConstraints(pattern=_TOKEN)]
 TokenInPath = Annotated[str, Path(pattern=_TOKEN, description="the keyed hash of its UID")]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 Amount = Annotated[int, Field(ge=1, le=AMOUNT_MAX_MINOR)]
-Words = Annotated[str, StringConstraints(pattern=r"^[ -~¡-퟿]{1,200}$")]
+# Printable, of the Basic Multilingual Plane: no control, no private use, no half of a pair.
+Words = Annotated[str, StringConstraints(pattern=r"^[ -~\u00a1-\ud7ff]{1,200}$")]
+_DATE, _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}", r"[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?"
+_MOMENT = f"^{_DATE}T{_TIME}(Z|[+-][0-9]{{2}}:[0-9]{{2}})$"
+
+
+def _moment(value: Any) -> datetime.datetime:
+    if not isinstance(value, str) or not re.fullmatch(_MOMENT, value):
+        raise ValueError("want a time with its zone, such as 2026-03-02T08:31:47Z")
+    try:
+        return datetime.datetime.fromisoformat(value).astimezone(datetime.UTC)
+    except OverflowError:
+        raise ValueError("out of range") from None
+
+
+# A time with its zone (RFC 3339), which arrives as UTC.
+Moment = Annotated[
+    AwareDatetime, BeforeValidator(_moment),
+    WithJsonSchema({"type": "string", "format": "date-time", "pattern": _MOMENT}),
+]  # fmt: skip
 
 
 class Asked(BaseModel):

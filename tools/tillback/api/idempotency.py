@@ -100,7 +100,11 @@ class Idempotency:
                 await send(start)
                 await send({"type": "http.response.body", "body": bytes(body)})
 
-        await self._app(scope, receive, collect)
+        try:
+            await self._app(scope, receive, collect)
+        except Exception:
+            await asyncio.to_thread(self._end, caller, key, 500, b"")
+            raise
 
     def _begin(self, caller: str, key: str, digest: str, again: bool = True) -> Kept | None:
         """What was answered; None: nobody has begun, go on. Raises Problem."""

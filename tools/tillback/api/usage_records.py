@@ -5,13 +5,13 @@ import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 from sqlalchemy import ColumnElement, select
 
 from tillback.api import cursors, problems
 from tillback.api.context import Data
 from tillback.api.cursors import CursorText, Limit, Page
-from tillback.api.fields import ChargerId, RecordInPath, Ref, Said
+from tillback.api.fields import ChargerId, Moment, RecordInPath, Ref, Said
 from tillback.api.problems import Problem, invalid
 from tillback.api.security import Caller, needs
 from tillback.db.tables import Bill, UsageRecord
@@ -65,13 +65,13 @@ def list_usage_records(
     caller: Annotated[Caller, needs("records:read")], database: Data,
     charger: Annotated[ChargerId | None, Query()] = None,
     auth_ref: Annotated[Ref | None, Query()] = None,
-    from_: Annotated[AwareDatetime | None, Query(alias="from", description=_OF_END)] = None,
-    to: Annotated[AwareDatetime | None, Query(description=_OF_END)] = None,
+    from_: Annotated[Moment | None, Query(alias="from", description=_OF_END)] = None,
+    to: Annotated[Moment | None, Query(description=_OF_END)] = None,
     limit: Limit = 100, cursor: CursorText | None = None,
 ) -> Page[RecordSaid]:  # fmt: skip
     """Usage records in the order of their arrival. `from` is inclusive, `to` is not."""
-    filters = {"charger": charger, "auth_ref": auth_ref, "from": _utc("from", from_),
-               "to": _utc("to", to)}  # fmt: skip
+    filters = {"charger": charger, "auth_ref": auth_ref, "from": _seconds("from", from_),
+               "to": _seconds("to", to)}  # fmt: skip
     after = cursors.read(caller, _NAME, filters, cursor)
     query = select(UsageRecord, Bill).outerjoin(Bill, Bill.record == UsageRecord.id)
     query = query.where(UsageRecord.row > (after or 0), *_conditions(filters))
@@ -117,13 +117,13 @@ def _conditions(filters: cursors.Filters) -> list[ColumnElement[bool]]:
     return found
 
 
-def _utc(name: str, at: datetime.datetime | None) -> str | None:
+def _seconds(name: str, at: datetime.datetime | None) -> str | None:
     """A time in the form of records' own, whole seconds: what is between two counts as the later,
     so that < and >= mean the same with it."""
     if at is None:
         return None
     try:
-        whole = (at + datetime.timedelta(microseconds=999_999)).astimezone(datetime.UTC)
+        whole = at + datetime.timedelta(microseconds=999_999)
     except OverflowError:
         raise invalid(f"query/{name}", "out of range") from None
     return whole.replace(microsecond=0, tzinfo=None).isoformat() + "Z"
