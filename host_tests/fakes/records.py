@@ -9,11 +9,19 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from evtill.core import jws, ocmf, record
 from tillctl.public_key import PublicKey
+from tillctl.tariff_compile import compile_tariff
 
 CHARGER = "DE*EVT*E000123"
 ZEROS = "0" * 64
 START_S = 1772435645  # 2026-03-02T07:14:05Z
 END_S = 1772440307  # 2026-03-02T08:31:47Z
+OCPI_TARIFF = {
+    "id": "DE*EVT*T1", "currency": "EUR",
+    "elements": [{"price_components": [
+        {"type": "ENERGY", "price": 0.49, "vat": 19, "step_size": 1},
+    ]}],
+}  # fmt: skip
+TARIFF = compile_tariff(OCPI_TARIFF, "UTC", 2026)  # the one of the design's example session
 
 
 class Signer:
@@ -44,7 +52,7 @@ def facts(seq: int = 42, prev: str = ZEROS, **changes: Any) -> dict[str, Any]:
                  "ceiling_minor": None},
         "meter": {"vendor": "Eastron", "model": "SDM630", "serial": "1234567",
                   "start_wh": 1045120, "end_wh": 1057465},
-        "tariff": {"id": "DE*EVT*T1", "sha256": hashlib.sha256(b"table").hexdigest()},
+        "tariff": {"id": "DE*EVT*T1", "sha256": hashlib.sha256(TARIFF).hexdigest()},
         "tariff_text": "0.49 EUR/kWh + 19 % VAT", "currency": "EUR", "stop_reason": "Local",
         "flags": [], "amends": None, "tx": "L", "offset_s": 3600,
     }  # fmt: skip

@@ -159,10 +159,10 @@ def test_a_backend_that_is_killed_under_load_loses_and_doubles_nothing(database,
                 backend.start()
 
         asyncio.run(_publish_until_acknowledged(broker, published, disturb))
-        assert backend.end(signal.SIGTERM) == 0
+        assert backend.end(signal.SIGTERM) in (0, -signal.SIGTERM)  # so soon that it had not begun
     store = Store(database)
     assert [row.jws for row in store.records()] == published
-    assert [alarm for alarm in store.alarms() if alarm.name != "hole_in_seq"] == []
+    assert {alarm.name for alarm in store.alarms()} == {"tariff_unknown"}
     store.close()
 
 

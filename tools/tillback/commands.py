@@ -11,6 +11,7 @@ import aiomqtt
 from evtill.core import jws
 from evtill.core.commands import NAMES
 from evtill.core.errors import CommandError
+from tillback.mqtt import Address
 
 LIFE_S = 60
 
@@ -32,20 +33,17 @@ def sign(
 
 
 async def send(
-    broker: str, charger: str, key: bytes, name: str, args: dict[str, Any], timeout_s: float = 20.0
-) -> dict[str, Any]:
+    broker: str | Address, charger: str, key: bytes, name: str, args: dict[str, Any],
+    timeout_s: float = 20.0,
+) -> dict[str, Any]:  # fmt: skip
     """Sends a command over a connection of its own. Returns its result {id, status, detail}.
 
     Raises CommandError when the charger is offline or does not answer in time."""
-    from tillback.ingest import parse_broker  # which sends commands itself
-
-    host, port, user, password = parse_broker(broker)
+    address = Address.parse(broker) if isinstance(broker, str) else broker
     base = f"evtill/v1/{charger}/"
     sent = None
     try:
-        async with asyncio.timeout(timeout_s), aiomqtt.Client(
-            host, port, username=user, password=password
-        ) as client:
+        async with asyncio.timeout(timeout_s), address.client() as client:
             await client.subscribe([(base + "status", 1), (base + "cmd/result", 1)])
             async for message in client.messages:
                 said = _object(message.payload)

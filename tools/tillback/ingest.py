@@ -2,20 +2,26 @@
 
 import asyncio
 import contextlib
+import datetime
 import logging
 import random
+import time
 from collections.abc import Coroutine
-from urllib.parse import unquote, urlsplit
 
 import aiomqtt
+from sqlalchemy.exc import SQLAlchemyError
 
-from evtill.core.errors import ConfigError
-from tillback.intake import Counters, Intake
+from tillback import chain
+from tillback.broker.rights import ROOT, UP, share_group
+from tillback.db.database import StoreError, one_line
+from tillback.intake import Ack, Counters, Intake
+from tillback.metrics import Metrics
+from tillback.mqtt import Address, Arrived, Link
 from tillback.qr import Offers
 from tillback.store import Store
 
-TOPICS = ("evtill/v1/+/usage", "evtill/v1/+/event", "evtill/v1/+/status",
-          "evtill/v1/+/cmd/result")  # fmt: skip
+BATCH = 500  # messages of one transaction, at most
+SWEEP_S = 20
 
 log = logging.getLogger(__name__)
 
@@ -23,24 +29,31 @@ log = logging.getLogger(__name__)
 class Ingest:
     """Subscribes with QoS 1 and a persistent session, and reconnects until stop().
 
-    broker: mqtt://user:password@host:port. `await start()` and `await stop()` from an asyncio loop,
-    or `await run()` for ever. Messages are taken one at a time, in the order of their arrival."""
+    broker: Address, or mqtt://user:password@host:port. shared: several ingesters, each with a
+    client_id of its own, share what comes (mosquitto; amqtt cannot). `await start()` and
+    `await stop()` from an asyncio loop, or `await run()` for ever. What waits is taken together,
+    stored, acknowledged, and only then taken off the broker's hands."""
 
     def __init__(
-        self, store: Store, broker: str, *, client_id: str = "tillback",
-        back_off_s: tuple[float, float] = (0.2, 10.0), keepalive_s: int = 30,
-        pay_url: str | None = None,
+        self, store: Store, broker: str | Address, *, client_id: str = "tillback",
+        shared: bool = False, back_off_s: tuple[float, float] = (0.2, 10.0), keepalive_s: int = 30,
+        pay_url: str | None = None, hole_after_s: float = chain.HOLE_AFTER_S,
+        metrics: Metrics | None = None,
     ) -> None:  # fmt: skip
-        self._broker = parse_broker(broker)
+        self._broker = Address.parse(broker) if isinstance(broker, str) else broker
         self._client_id = client_id
+        share = f"$share/{share_group(self._broker.password or '')}/" if shared else ""
+        self._topics = [(f"{share}{ROOT}/+/{name}", 0 if name == "meter" else 1) for name in UP]
         self._back_off_s = back_off_s
         self._keepalive_s = keepalive_s
+        self._store = store
+        self._hole_after_s = hole_after_s
+        self._metrics = metrics
         self._intake = Intake(store)
         self._offers = Offers(store, pay_url) if pay_url else None
         self._task: asyncio.Task[None] | None = None
         self._subscribed = asyncio.Event()
-        self._waiting: aiomqtt.client.MessagesIterator | None = None
-        self._client: aiomqtt.Client | None = None
+        self._link: Link | None = None
         self._taking = False
         self.acknowledged = 0
 
@@ -62,7 +75,7 @@ class Ingest:
     @property
     def busy(self) -> bool:
         """Whether a message waits or is being taken: an acknowledgement may still come of it."""
-        return self._taking or (self._waiting is not None and len(self._waiting) > 0)
+        return self._taking or (self._link is not None and len(self._link) > 0)
 
     async def start(self) -> None:
         """Starts to connect; await ready() for the subscriptions."""
@@ -75,12 +88,12 @@ class Ingest:
 
     async def publish(self, topic: str, body: bytes) -> None:
         """Publishes with QoS 1 and returns when the broker has it. Raises MqttError."""
-        if self._client is None:
+        if self._link is None:
             raise aiomqtt.MqttError("not connected")
-        await self._client.publish(topic, body, qos=1)
+        await self._link.publish(topic, body, qos=1)
 
     async def stop(self) -> None:
-        """Ends after the message in hand; the broker keeps what comes meanwhile."""
+        """Ends after the messages in hand; the broker keeps what comes meanwhile."""
         if self._task is None:
             return
         self._task.cancel()
@@ -90,39 +103,51 @@ class Ingest:
 
     async def run(self) -> None:
         """Serves until cancelled."""
+        sweeping = asyncio.create_task(self._sweep())
         least_s, most_s = self._back_off_s
         pause_s = least_s
-        while True:
-            try:
-                await self._serve()
-            except (aiomqtt.MqttError, OSError, TimeoutError) as error:
-                log.info("broker: %s", error)
-            if self._subscribed.is_set():
-                pause_s = least_s
+        try:
+            while True:
+                try:
+                    await self._serve()
+                except StoreError as error:
+                    log.error("%s: what has come waits at the broker", error)
+                except (aiomqtt.MqttError, OSError, TimeoutError) as error:
+                    log.info("broker: %s", error)
+                    if self._subscribed.is_set():
+                        pause_s = least_s
                 self._subscribed.clear()
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
-            pause_s = min(2 * pause_s, most_s)
+                await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+                pause_s = min(2 * pause_s, most_s)
+        finally:
+            sweeping.cancel()
 
     async def _serve(self) -> None:
         """One connection, from its start to its loss."""
-        host, port, user, password = self._broker
-        client = aiomqtt.Client(
-            host, port, username=user, password=password, identifier=self._client_id,
-            clean_session=False, keepalive=self._keepalive_s, timeout=10,
+        link = Link(
+            self._broker, identifier=self._client_id, clean_session=False,
+            keepalive=self._keepalive_s, timeout=10,
         )  # fmt: skip
-        async with client:
+        async with link:
+            subscribing = asyncio.create_task(self._subscribe(link))
             try:
-                self._waiting = client.messages
-                self._client = client
-                await client.subscribe([(topic, 1) for topic in TOPICS])
-                self._subscribed.set()
-                async for message in client.messages:
-                    await self._whole(self._take(client, message))
+                self._link = link
+                while True:  # amqtt answers when what has waited is confirmed
+                    arrived = await link.take(BATCH)
+                    await self._whole(self._take(link, arrived))
             finally:
-                self._waiting = self._client = None
+                self._link = None
+                subscribing.cancel()
+
+    async def _subscribe(self, link: Link) -> None:
+        try:
+            await link.subscribe(self._topics)
+            self._subscribed.set()
+        except aiomqtt.MqttError as error:
+            link.lose(error)
 
     async def _whole(self, taking: Coroutine[None, None, None]) -> None:
-        """Sees a message through even when stop() comes in between."""
+        """Sees messages through even when stop() comes in between."""
         task = asyncio.ensure_future(taking)
         try:
             await asyncio.shield(task)
@@ -131,44 +156,47 @@ class Ingest:
                 await task
             raise
 
-    async def _take(self, client: aiomqtt.Client, message: aiomqtt.Message) -> None:
+    async def _take(self, link: Link, arrived: list[Arrived]) -> None:
         self._taking = True
         try:
-            body = message.payload
-            if not isinstance(body, bytes | bytearray):
-                return
-            try:
-                ack = await asyncio.to_thread(self._intake.take, str(message.topic), bytes(body))
-            except Exception:
-                # A full disk, say. Not acknowledged, so the charger sends it again; the next
-                # message is not to suffer from it.
-                log.exception("%s: not stored", message.topic)
-                self._intake.counters.failed += 1
-                return
-            if ack is not None:
-                await client.publish(ack.topic, ack.body, qos=1)
-                self.acknowledged += 1
-            await self._offer(client, str(message.topic), bytes(body))
+            answers = await asyncio.to_thread(
+                self._intake.take_all, [(one.topic, one.body) for one in arrived]
+            )
+            for one, ack in zip(arrived, answers, strict=True):
+                if ack is not None:
+                    self._acknowledge(link, one, ack)
+            link.confirm(arrived)
+            await self._offer(link, arrived)
+        except StoreError:  # not confirmed: the broker sends them again, to whoever connects
+            self._intake.counters.failed += len(arrived)
+            raise
         finally:
             self._taking = False
 
-    async def _offer(self, client: aiomqtt.Client, topic: str, body: bytes) -> None:
+    def _acknowledge(self, link: Link, one: Arrived, ack: Ack) -> None:
+        link.send(ack.topic, ack.body)
+        self.acknowledged += 1
+        if self._metrics is not None:
+            self._metrics.acknowledgement_s.observe(time.monotonic() - one.at_s)
+
+    async def _offer(self, link: Link, arrived: list[Arrived]) -> None:
         """Sends a new QR code where a charger's status says that it has none."""
-        if self._offers is not None and topic.endswith("/status"):
-            order = await asyncio.to_thread(self._offers.answer, topic.split("/")[2], body)
-            if order is not None:
-                await client.publish(topic.removesuffix("status") + "cmd", order, qos=1)
+        if self._offers is None:
+            return
+        for topic, body in {one.topic: one.body for one in arrived}.items():
+            if topic.endswith("/status"):
+                order = await asyncio.to_thread(self._offers.answer, topic.split("/")[2], body)
+                if order is not None:
+                    link.send(topic.removesuffix("status") + "cmd", order)
 
-
-def parse_broker(url: str) -> tuple[str, int, str | None, str | None]:
-    """(host, port, user, password) of an mqtt:// URL. Raises ConfigError."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port or 1883
-    except ValueError as error:
-        raise ConfigError(f"broker: {error}") from error
-    if parts.scheme != "mqtt" or not parts.hostname or parts.path not in ("", "/"):
-        raise ConfigError("broker: want mqtt://user:password@host:port")
-    user = unquote(parts.username) if parts.username else None
-    password = unquote(parts.password) if parts.password else None
-    return parts.hostname, port, user, password
+    async def _sweep(self) -> None:
+        """Looks for holes that have lasted, every now and then."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            try:
+                await asyncio.to_thread(
+                    chain.sweep, self._store.database, datetime.datetime.now(datetime.UTC),
+                    self._hole_after_s,
+                )  # fmt: skip
+            except SQLAlchemyError as error:
+                log.error("holes not looked for: %s", one_line(error))

@@ -1,7 +1,9 @@
 """What the backend is told of a charger: provisioning's file, and new keys that old ones name."""
 
+import base64
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 from evtill.core import jws
 from evtill.core.errors import ConfigError
@@ -10,25 +12,33 @@ from tillctl.key_ring import KeyRing
 from tillctl.public_key import PublicKey
 
 
-def read(file: Path) -> tuple[str, PublicKey, str, str]:
-    """(charger, public key, ack key, command key in hex) of the file that provisioning left."""
+class Registration(NamedTuple):
+    """What `tillctl provision` left: keys in hex; its password on the broker, and the compact table
+    of its tariff, where they are told."""
+
+    charger: str
+    key: PublicKey
+    ack_key: str
+    command_key: str
+    mqtt_password: str | None
+    tariff: bytes | None
+
+
+def read(file: Path) -> Registration:
+    """The registration in a file. Raises ConfigError."""
     try:
         found = json.loads(file.read_text())
-        return (
+        password, tariff = found.get("mqtt_password"), found.get("tariff")
+        return Registration(
             str(found["charger"]), PublicKey(str(found["public_key"])), str(found["ack_key"]),
             str(found["command_key"]),
+            str(password) if password else None,
+            None if tariff is None else base64.b64decode(str(tariff), validate=True),
         )  # fmt: skip
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise ConfigError(f"{file}: not a file that `tillctl provision` left") from None
-
-
-def mqtt_password(file: Path) -> str | None:
-    """The charger's password on the broker, where such a file holds one."""
-    found = json.loads(file.read_text())
-    password = found.get("mqtt_password") if isinstance(found, dict) else None
-    return password if isinstance(password, str) and password else None
 
 
 def accept_rotation(store: Store, rotation: bytes) -> tuple[str, str]:

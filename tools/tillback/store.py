@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import func, select
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
 
 from tillback.db.database import Database, StoreError, now
 from tillback.db.tables import (
@@ -23,8 +21,6 @@ from tillback.db.tables import (
     Status,
     UsageRecord,
 )
-
-STORED, DUPLICATE, CONFLICT = "stored", "duplicate", "conflict"
 
 
 class Store:
@@ -99,68 +95,6 @@ class Store:
         """The rotations of the charger's key, in the order in which they were registered."""
         return [row.jws for row in self._rows(KeyRotation, charger)]
 
-    def add_record(
-        self, charger: str, record: dict[str, Any], jws: bytes, sha256: str, payload: bytes
-    ) -> str:
-        """STORED; DUPLICATE when these very bytes are there; CONFLICT when this seq has others.
-
-        Raises an alarm for a hole in seq, for a record that does not continue the chain and for a
-        conflict."""
-        seq = record["seq"]
-        try:
-            with self.database.write() as session:
-                known = session.scalars(
-                    select(UsageRecord).where(
-                        UsageRecord.charger == charger, UsageRecord.seq == seq
-                    )
-                ).one_or_none()
-                if known is not None:
-                    if known.sha256 == sha256:
-                        return DUPLICATE
-                    _alarm(session, charger, "same_seq_other_content", f"seq {seq}: {sha256}")
-                    return CONFLICT
-                session.add(
-                    UsageRecord(
-                        id=record["id"], charger=charger, seq=seq, prev=record["prev"],
-                        sha256=sha256, jws=jws, payload=payload, received_at=now(),
-                        **looked_up(record),
-                    )
-                )  # fmt: skip
-                session.flush()
-                _check_chain(session, charger, seq)
-        except IntegrityError:  # another ingester stored this seq meanwhile
-            return self.add_record(charger, record, jws, sha256, payload)
-        return STORED
-
-    def add_event(self, charger: str, found: dict[str, Any], sha256: str, payload: bytes) -> str:
-        """STORED, DUPLICATE or CONFLICT, as add_record, by (charger, id)."""
-        try:
-            with self.database.write() as session:
-                known = session.scalars(
-                    select(Event).where(Event.charger == charger, Event.id == found["id"])
-                ).one_or_none()
-                if known is not None:
-                    return DUPLICATE if known.sha256 == sha256 else CONFLICT
-                session.add(
-                    Event(
-                        id=found["id"], charger=charger, at=found["at"], name=found["name"],
-                        detail=found["detail"], sha256=sha256, payload=payload, received_at=now(),
-                    )
-                )  # fmt: skip
-        except IntegrityError:
-            return self.add_event(charger, found, sha256, payload)
-        return STORED
-
-    def add_result(self, charger: str, command: str | None, status: str, detail: str) -> None:
-        """Keeps a command's result."""
-        with self.database.write() as session:
-            session.add(
-                CommandResult(
-                    charger=charger, command=command, status=status, detail=detail,
-                    received_at=now(),
-                )
-            )  # fmt: skip
-
     def add_offer(self, nonce: str, charger: str, expires_s: int) -> None:
         """Keeps the nonce of a QR code that goes to a charger's display."""
         with self.database.write() as session:
@@ -174,63 +108,6 @@ class Store:
             return list(session.scalars(
                 select(Offer).where(Offer.charger == charger).order_by(Offer.expires_s)
             ))  # fmt: skip
-
-    def add_status(self, charger: str, payload: bytes) -> bool:
-        """Keeps a status unless it equals the charger's last one."""
-        with self.database.write() as session:
-            last = session.scalars(
-                select(Status).where(Status.charger == charger).order_by(Status.row.desc()).limit(1)
-            ).one_or_none()
-            if last is not None and last.payload == payload:
-                return False
-            session.add(Status(charger=charger, payload=payload, received_at=now()))
-        return True
-
-    def add_boot(self, charger: str, boot: int, nonce: str) -> None:
-        """Keeps a boot, once. An alarm when one with this number or a higher one came before it:
-        the charger's flash was put back to an older state.
-
-        A message of an earlier boot that comes late has that boot's nonce, and is no alarm."""
-        try:
-            with self.database.write() as session:
-                mine = select(Boot).where(Boot.charger == charger)
-                if session.scalars(mine.where(Boot.boot == boot, Boot.nonce == nonce)).first():
-                    return
-                last = session.scalar(select(func.max(Boot.boot)).where(Boot.charger == charger))
-                if last is not None and boot <= last:
-                    _alarm(session, charger, "boot_count_back", f"boot {boot} after boot {last}")
-                session.add(Boot(charger=charger, boot=boot, nonce=nonce, seen_at=now()))
-        except IntegrityError:
-            return
-
-    def refuse(self, charger: str, topic: str, body: bytes, sha256: str, reason: str) -> None:
-        """Keeps what was refused, once, and raises an alarm."""
-        try:
-            with self.database.write() as session:
-                if session.scalar(
-                    select(func.count()).select_from(Refused).where(
-                        Refused.charger == charger, Refused.topic == topic,
-                        Refused.sha256 == sha256,
-                    )
-                ):  # fmt: skip
-                    return
-                session.add(
-                    Refused(
-                        charger=charger, topic=topic, sha256=sha256, reason=reason, body=body,
-                        received_at=now(),
-                    )
-                )  # fmt: skip
-                _alarm(session, charger, "refused", f"{topic} {sha256}: {reason}")
-        except IntegrityError:
-            return
-
-    def alarm(self, charger: str, name: str, detail: str) -> None:
-        """Raises an alarm unless it has been raised."""
-        try:
-            with self.database.write() as session:
-                _alarm(session, charger, name, detail)
-        except IntegrityError:
-            return
 
     def records(self, charger: str | None = None) -> Iterator[UsageRecord]:
         """All records, of one charger or of all, by charger and seq."""
@@ -285,39 +162,3 @@ def looked_up(record: dict[str, Any]) -> dict[str, Any]:
         "token": auth["token"], "auth_ref": auth["ref"],
         "tariff_sha256": record["tariff"]["sha256"],
     }  # fmt: skip
-
-
-def _check_chain(session: Session, charger: str, seq: int) -> None:
-    """Alarms for what the new record `seq` shows about its neighbours, whichever came first."""
-    near = {
-        one.seq: one
-        for one in session.scalars(
-            select(UsageRecord).where(
-                UsageRecord.charger == charger, UsageRecord.seq.between(seq - 1, seq + 1)
-            )
-        )
-    }
-    before = near.get(seq - 1)
-    if before is None and seq > 1:
-        known = session.scalar(
-            select(func.max(UsageRecord.seq)).where(
-                UsageRecord.charger == charger, UsageRecord.seq < seq
-            )
-        )
-        first = (known or 0) + 1
-        missing = f"{first}" if first == seq - 1 else f"{first} to {seq - 1}"
-        _alarm(session, charger, "hole_in_seq", f"seq {missing} missing before {seq}")
-    zeros = "0" * 64
-    if seq == 1 and near[1].prev != zeros:
-        _alarm(session, charger, "chain_broken", "seq 1 does not begin the chain")
-    for one, other in ((before, near[seq]), (near[seq], near.get(seq + 1))):
-        if one is not None and other is not None and other.prev != one.sha256:
-            _alarm(session, charger, "chain_broken", f"seq {other.seq} does not follow {one.seq}")
-
-
-def _alarm(session: Session, charger: str, name: str, detail: str) -> None:
-    known = select(func.count()).select_from(Alarm).where(
-        Alarm.charger == charger, Alarm.name == name, Alarm.detail == detail
-    )  # fmt: skip
-    if not session.scalar(known):
-        session.add(Alarm(charger=charger, name=name, detail=detail, raised_at=now()))

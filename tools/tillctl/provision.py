@@ -205,9 +205,10 @@ def provision(port: Port, charger: str, overrides: dict, tariff: bytes, cards: C
               meter: meter_file.MeterFile | meter_file.PulseFile | None = None,
               ) -> dict:  # fmt: skip
     """Provisions the board and returns its registration: {charger, public_key (PEM), ack_key,
-    command_key, token_key (hex), mqtt_password}. meter: None for the one of the catalogue that the
-    configuration names. files: trust.files(); those not among them that the board has already
-    stay. Raises ConfigError, MeterError before the configuration is touched."""
+    command_key, token_key (hex), mqtt_password, tariff (its table in base64)}. meter: None for the
+    one of the catalogue that the configuration names. files: trust.files(); those not among them
+    that the board has already stay. Raises ConfigError, MeterError before the configuration is
+    touched."""
     known = known or {}
     shared = {key: known.get(key) or secrets.token_hex(n) for key, n in _SECRETS.items()}
     meter = meter or _meter_of(overrides)
@@ -238,7 +239,8 @@ def provision(port: Port, charger: str, overrides: dict, tariff: bytes, cards: C
     public_key = _pem(bytes.fromhex(made["spki"]))
     if known.get("public_key", public_key) != public_key:
         raise PortError(f"{charger} has another record key than before: register it as a new one")
-    return {"charger": charger, "public_key": public_key, **shared}
+    return {"charger": charger, "public_key": public_key, **shared,
+            "tariff": base64.b64encode(tariff).decode()}  # fmt: skip
 
 
 def _pem(spki: bytes) -> str:

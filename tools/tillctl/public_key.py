@@ -95,10 +95,16 @@ class PublicKey:
 
 
 class OpenSsl:
-    """Stands where core.jws takes a P256 to verify with, at a backend's speed."""
+    """Stands where core.jws takes a P256 to verify with, at a backend's speed. key: one that need
+    not be made of its point again."""
+
+    def __init__(self, key: PublicKey | None = None) -> None:
+        self._key = key
 
     def verify(self, point: tuple[int, int], digest: bytes, r: int, s: int) -> bool:
         """Whether (r, s) signs the SHA-256 `digest` under `point`."""
+        if self._key is not None and self._key.point == point:
+            return self._key.verify(digest, r, s)
         try:
             key = ec.EllipticCurvePublicNumbers(*point, ec.SECP256R1()).public_key()
         except ValueError:

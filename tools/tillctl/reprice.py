@@ -43,11 +43,15 @@ def vat_nano(line: dict[str, Any]) -> int | None:
     return int(line.get("vat_ppb", line["vat_ppm"] * 1000))
 
 
-def reprice(record: dict[str, Any], tariff: Tariff) -> dict[str, Any]:
+def reprice(
+    record: dict[str, Any], tariff: Tariff, at_recorded_rates: bool = True
+) -> dict[str, Any]:  # fmt: skip
     """The bill (as Pricer.bill()) of the record's volumes by `tariff`.
 
     Raises Mismatch when a rate in the record is not the tariff's at that moment, or a volume was
-    rounded otherwise than the tariff's steps say."""
+    rounded otherwise than the tariff's steps say. Unless `at_recorded_rates`, such a rate is
+    replaced by the cheapest that the tariff may have had within that period; Mismatch then means
+    that the record cannot be priced by this tariff at all."""
     if record["currency"] != tariff.currency:
         raise Mismatch(f"the tariff is in {tariff.currency}, the record in {record['currency']}")
     start_s = record_check.unix_s(record["start_date_time"])
@@ -58,6 +62,7 @@ def reprice(record: dict[str, Any], tariff: Tariff) -> dict[str, Any]:
         start_ms=start_s * 1000, energy_wh=lambda: record["total_energy_wh"],
         end_s=record_check.unix_s(record["end_date_time"]),
         checks_spans=not _is_merged(record), ceiling_minor=record["auth"]["ceiling_minor"],
+        at_recorded_rates=at_recorded_rates,
     )  # fmt: skip
     energy_n = 0
     for index, period in enumerate(record["charging_periods"]):
@@ -142,10 +147,10 @@ def _add_period(
         step = pricer.tariff.rate(time_rate)[2] if time_rate >= 0 else 0  # may be on top
         span_s = min(time_n // NANO - max(0, step - 1), pricer.end_s - start_s)
         if span_s > 0:
-            finder.check_span(timed, lines[bill.TYPES[timed]], span_s, 0)
+            time_rate = finder.follow(timed, time_rate, span_s, 0)
         if energy_n:
             flowed_n = min(energy_n, pricer.energy_wh() * NANO - before_n)
-            finder.check_span(ENERGY, lines["ENERGY"], max(0, span_s), flowed_n)
+            energy_rate = finder.follow(ENERGY, energy_rate, max(0, span_s), flowed_n)
     start_ms = start_s * 1000 - pricer.start_ms
     pricer.periods.append([start_ms, state, energy_rate, time_rate, energy_n, time_n])
     return energy_n
@@ -158,6 +163,7 @@ class _Finder:
         self, pricer: SimpleNamespace, start_s: int, energy_n: int, state: int, index: int
     ) -> None:
         self._tariff: Tariff = pricer.tariff
+        self._insists: bool = pricer.at_recorded_rates
         self._start_s = start_s
         self._state = state
         self._index = index
@@ -168,9 +174,10 @@ class _Finder:
         """The tariff's rate in force with the line's price and VAT, -1 for none and free.
 
         Quantities that no record holds (power, current, how long it charged or stood) are tried
-        at each threshold that the tariff has for them. Raises Mismatch."""
+        at each threshold that the tariff has for them. Where none gives the line's price: the
+        cheapest of them, or Mismatch."""
         wanted = (line["price_micro"], vat_nano(line))
-        first = None
+        seen: dict[int, list[int]] = {}  # rate: the quantities that give it
         tried: set[tuple[int, int, int, int]] = set()
         left = [(UNKNOWN, UNKNOWN, self._known[1], self._known[1])]
         while left and len(tried) < _TRIES:
@@ -180,38 +187,48 @@ class _Finder:
             tried.add(guess)
             for moment in self._moments(guess):
                 at = self._tariff.find(dimension, moment)
-                price = (0, None) if at < 0 else self._tariff.rate(at)[:2]
-                if first is None:
-                    first = price
-                if price == wanted:
+                seen.setdefault(at, moment.low[2:])
+                if self._price(at) == wanted:
                     self._matched = moment.low[2:]
                     return at
                 left += _neighbours(guess, moment)
-        name = bill.TYPES[dimension]
-        said = _price_text(*(first or (0, None)))
-        raise Mismatch(
-            f"period {self._index + 1}: {name} costs {said} by the tariff, "
-            f"{_price_text(*wanted)} in the record"
-        )
+        if self._insists:
+            raise Mismatch(
+                f"period {self._index + 1}: {bill.TYPES[dimension]} costs "
+                f"{_price_text(*self._price(next(iter(seen))))} by the tariff, "
+                f"{_price_text(*wanted)} in the record"
+            )
+        cheapest = min(seen, key=self._gross)
+        self._matched = seen[cheapest]
+        return cheapest
 
-    def check_span(
-        self, dimension: int, line: dict[str, Any], span_s: int, energy_n: int
-    ) -> None:
-        """Follows the tariff through the period, for `span_s` and `energy_n`, and raises Mismatch
-        where it changes the line's price although the period goes on."""
-        wanted = (line["price_micro"], vat_nano(line))
+    def follow(self, dimension: int, rate: int, span_s: int, energy_n: int) -> int:
+        """Follows the tariff through the period, for `span_s` and `energy_n`: the cheapest rate of
+        it, or Mismatch where the price changes although the period goes on."""
         moment = Moment()
         moment.expired = self._state == EXPIRED
+        cheapest = rate
         for at_s, at_mwh in self._edges(dimension, moment, span_s, energy_n):
             moment.low = moment.high = [at_mwh, self._known[1] + at_s, *self._matched]
             self._tariff.place(moment, self._start_s + at_s)
             at = self._tariff.find(dimension, moment)
-            price = (0, None) if at < 0 else self._tariff.rate(at)[:2]
-            if price != wanted:
+            if self._price(at) == self._price(rate):
+                continue
+            if self._insists:
                 raise Mismatch(
                     f"period {self._index + 1}: {bill.TYPES[dimension]} changes to "
-                    f"{_price_text(*price)} by the tariff before the period ends"
+                    f"{_price_text(*self._price(at))} by the tariff before the period ends"
                 )
+            cheapest = min(cheapest, at, key=self._gross)
+        return cheapest
+
+    def _price(self, at: int) -> tuple[int, int | None]:
+        """(price, VAT) of a rate that find() returned; -1 is free."""
+        return (0, None) if at < 0 else self._tariff.rate(at)[:2]
+
+    def _gross(self, at: int) -> int:
+        price, vat = self._price(at)
+        return price * (bill.VAT_ONE + (vat or 0))
 
     def _edges(
         self, dimension: int, moment: Moment, span_s: int, energy_n: int

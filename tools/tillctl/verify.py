@@ -107,12 +107,9 @@ def verify(
     if "meter_ocmf" in found:
         _check_meter(found, meter_key, say)
     with say("energy") as said:
-        meter, total = found["meter"], found["total_energy_wh"]
-        if meter["end_wh"] - meter["start_wh"] != total:
-            raise RecordError(f"{total} Wh is not {meter['end_wh']} - {meter['start_wh']}")
-        said.text = f"{total} Wh = {meter['end_wh']} - {meter['start_wh']}"
+        said.text = measured(found)
     with say("periods") as said:
-        said.text = _add_up(found)
+        said.text = add_up(found)
     _check_bill(found, tariff, say)
     return done
 
@@ -180,19 +177,33 @@ def _check_ocmf(found: dict[str, Any], key: PublicKey, say: Sayer) -> None:
         say.skip("ocmf readings", "the OCMF string cannot be read", FAIL)
         return
     with say("ocmf readings") as said:
-        begin, end = meant["RD"]
-        meter = found["meter"]
-        for name, one, other in (
-            ("begin", begin["wh"], meter["start_wh"]), ("end", end["wh"], meter["end_wh"]),
-            ("MS", meant["MS"], meter["serial"]), ("CI", meant["CI"], found["charger"]),
-        ):  # fmt: skip
-            if one != other:
-                raise RecordError(f"{name} is {one}, the record says {other}")
-        start_s = record_check.unix_s(found["start_date_time"])
-        end_s = record_check.unix_s(found["end_date_time"])
-        if not start_s <= begin["unix_s"] <= end["unix_s"] <= end_s:
-            raise RecordError("the readings were not taken within the session")
-        said.text = f"{begin['TM']} {begin['wh']} Wh to {end['TM']} {end['wh']} Wh, as recorded"
+        said.text = readings(found, meant)
+
+
+def readings(found: dict[str, Any], meant: dict[str, Any]) -> str:
+    """Says that a record (parsed) is about the readings of its OCMF string (parsed). Raises
+    RecordError."""
+    begin, end = meant["RD"]
+    meter = found["meter"]
+    for name, one, other in (
+        ("begin", begin["wh"], meter["start_wh"]), ("end", end["wh"], meter["end_wh"]),
+        ("MS", meant["MS"], meter["serial"]), ("CI", meant["CI"], found["charger"]),
+    ):  # fmt: skip
+        if one != other:
+            raise RecordError(f"{name} is {one}, the record says {other}")
+    start_s = record_check.unix_s(found["start_date_time"])
+    end_s = record_check.unix_s(found["end_date_time"])
+    if not start_s <= begin["unix_s"] <= end["unix_s"] <= end_s:
+        raise RecordError("the readings were not taken within the session")
+    return f"{begin['TM']} {begin['wh']} Wh to {end['TM']} {end['wh']} Wh, as recorded"
+
+
+def measured(found: dict[str, Any]) -> str:
+    """Says that a record's energy is what the meter counted. Raises RecordError."""
+    meter, total = found["meter"], found["total_energy_wh"]
+    if meter["end_wh"] - meter["start_wh"] != total:
+        raise RecordError(f"{total} Wh is not {meter['end_wh']} - {meter['start_wh']}")
+    return f"{total} Wh = {meter['end_wh']} - {meter['start_wh']}"
 
 
 def _check_meter(found: dict[str, Any], key: PublicKey | None, say: Sayer) -> None:
@@ -219,8 +230,8 @@ def _check_meter(found: dict[str, Any], key: PublicKey | None, say: Sayer) -> No
         said.text = f"{algorithm}, by the meter's key, over {len(parts[1])} bytes"
 
 
-def _add_up(found: dict[str, Any]) -> str:
-    """Says that the periods add up to the totals. Raises RecordError."""
+def add_up(found: dict[str, Any]) -> str:
+    """Says that a record's periods add up to its totals. Raises RecordError."""
     lines = [line for period in found["charging_periods"] for line in period["dimensions"]]
     for key in ("excl_minor", "incl_minor"):
         total = sum(line[key] for line in lines)

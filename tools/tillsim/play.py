@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from evtill.core.errors import ConfigError, EvtillError, MeterError
+from tillback import tariffs
 from tillctl import firmware, flash, provision, trust
 from tillctl.port import Port
 from tillctl.tariff_compile import compile_tariff
@@ -130,6 +131,7 @@ class Play:
             bytes.fromhex(self.registration["ack_key"]), CHARGER,
             bytes.fromhex(self.registration["command_key"]),
         )  # fmt: skip
+        tariffs.add_tariff(charger.store.database, self.table)
 
     def _provision(
         self, say: Callable[[str], None], flash_first: bool, settings: dict[str, Any],

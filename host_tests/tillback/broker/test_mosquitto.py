@@ -13,7 +13,7 @@ from host_tests import programs
 from tillback.broker import passwords
 from tillback.broker.rights import share_group
 from tillback.cli import main
-from tillback.ingest import parse_broker
+from tillback.mqtt import Address
 from tillsim.broker import Mosquitto, free_port
 from tillsim.pki import Authority
 
@@ -55,7 +55,7 @@ class Site:
 
     @property
     def password(self):
-        return parse_broker(self.url_file.read_text().strip())[3]
+        return Address.parse(self.url_file.read_text().strip()).password
 
     def charger(self, name, **options):
         """A client with that charger's certificate, and no password."""
@@ -63,9 +63,8 @@ class Site:
         return aiomqtt.Client("localhost", self.port, timeout=5, **options)
 
     def backend(self, identifier=None, **options):
-        host, port, user, password = parse_broker(self.url_file.read_text().strip())
-        options = {"username": user, "password": password} | options
-        return aiomqtt.Client(host, port, identifier=identifier, timeout=5, **options)
+        address = Address.parse(self.url_file.read_text().strip())
+        return address.client(identifier=identifier, timeout=5, **options)
 
 
 @pytest.fixture(scope="module")

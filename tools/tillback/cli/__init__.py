@@ -7,10 +7,12 @@ from collections.abc import Callable
 
 from evtill.core.errors import EvtillError
 from tillback import logs
-from tillback.cli import admin, broker, chargers, ledger, ocpi, records, serve
+from tillback.cli import admin, broker, chargers, ingest, ledger, ocpi, records, serve, tariffs
 
 _DATABASE = "sqlite:///tillback.sqlite"
-_NOUNS = (serve, chargers, records, ledger, ocpi, broker, admin)  # in the order of --help
+_NOUNS = (  # in the order of --help
+    serve, ingest, chargers, tariffs, records, ledger, ocpi, broker, admin,
+)  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:

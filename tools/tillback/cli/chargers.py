@@ -7,9 +7,9 @@ from pathlib import Path
 
 from evtill.core.commands import NAMES
 from evtill.core.errors import ConfigError
-from tillback import registration
+from tillback import registration, tariffs
 from tillback.broker import passwords
-from tillback.cli.common import AddCommand, broker, read_text
+from tillback.cli.common import AddCommand, add_broker, broker, read_text
 from tillback.store import Store
 from tillctl.public_key import PublicKey
 
@@ -33,9 +33,7 @@ def add_parser(command: AddCommand) -> None:
     order.add_argument("args", nargs="*", metavar="KEY=VALUE",
                        help="its arguments, such as ceiling_minor=2000; set_display takes "
                        "url=https://.../{nonce} and seconds=900, and makes the QR code of them")
-    order.add_argument("--broker", metavar="URL",
-                       help="mqtt://user:password@host:port; or @FILE that holds it (default: the "
-                       "one that `tillback serve` embeds)")  # fmt: skip
+    add_broker(order, "the one that `tillback serve` embeds")
 
 
 def _command(arguments: argparse.Namespace) -> int:
@@ -69,10 +67,11 @@ def _command(arguments: argparse.Namespace) -> int:
 
 
 def _register(arguments: argparse.Namespace) -> int:
-    command_text = mqtt_password = None
+    command_text = mqtt_password = tariff = None
     if arguments.charger.endswith(".json"):
-        charger, key, text, command_text = registration.read(Path(arguments.charger))
-        mqtt_password = registration.mqtt_password(Path(arguments.charger))
+        charger, key, text, command_text, mqtt_password, tariff = registration.read(
+            Path(arguments.charger)
+        )
     elif arguments.key is None or arguments.ack_key is None:
         raise ConfigError("register: want provisioning's .json file, or --key and --ack-key")
     else:
@@ -87,6 +86,8 @@ def _register(arguments: argparse.Namespace) -> int:
             charger, key.pem, ack_key, arguments.mqtt_user or charger, command_key,
             passwords.hashed(mqtt_password) if mqtt_password else None,
         )  # fmt: skip
+        if tariff is not None:
+            tariffs.add_tariff(store.database, tariff)
     print(f"{charger} registered, record key {key.kid}")
     return 0
 

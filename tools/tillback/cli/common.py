@@ -8,19 +8,31 @@ from pathlib import Path
 import sqlalchemy
 
 from evtill.core.errors import ConfigError
+from tillback.mqtt import Address
 
 # (name, what runs it, help) -> its parser, which has --db already. A name of two words, such as
 # "ledger check", is a command of a noun.
 AddCommand = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
 
 
-def broker(arguments: argparse.Namespace) -> str:
-    """The URL that --broker gives, or the file that it names; without it, that of the broker that
-    `tillback serve` embeds. Raises ConfigError."""
+def add_broker(parser: argparse.ArgumentParser, default: str) -> None:
+    """Adds --broker and what TLS to it takes. default: what goes without it, in words."""
+    parser.add_argument("--broker", metavar="URL", help="mqtt://user:password@host:port, or "
+                        f"mqtts://; or @FILE that holds it (default: {default})")  # fmt: skip
+    parser.add_argument("--ca", type=Path, metavar="FILE",
+                        help="mqtts: certificate of the CA of the broker's (default: the system's)")
+    parser.add_argument("--cert", type=Path, metavar="FILE", help="mqtts: our own certificate")
+    parser.add_argument("--key", type=Path, metavar="FILE", help="mqtts: the key of --cert")
+
+
+def broker(arguments: argparse.Namespace) -> Address:
+    """What add_broker()'s arguments say; without --broker, the one that `tillback serve` embeds.
+    Raises ConfigError."""
     if arguments.broker is None and not embedded_url(arguments.database).exists():
         raise ConfigError("no `tillback serve` with a broker of its own runs here: --broker URL")
     url: str = arguments.broker or f"@{embedded_url(arguments.database)}"
-    return read_text(Path(url[1:])).strip() if url.startswith("@") else url
+    url = read_text(Path(url[1:])).strip() if url.startswith("@") else url
+    return Address.parse(url, arguments.ca, arguments.cert, arguments.key)
 
 
 def embedded_url(database: str) -> Path:

@@ -7,7 +7,15 @@ import logging
 import signal
 from collections.abc import Iterator
 
-from tillback.cli.common import AddCommand, broker, embedded_url, host_port, write_secret
+from tillback.cli.common import (
+    AddCommand,
+    add_broker,
+    broker,
+    embedded_url,
+    host_port,
+    write_secret,
+)
+from tillback.mqtt import Address
 from tillback.store import Store
 
 log = logging.getLogger(__name__)
@@ -16,9 +24,7 @@ log = logging.getLogger(__name__)
 def add_parser(command: AddCommand) -> None:
     """Adds it to the command line."""
     serve = command("serve", _serve, "store and acknowledge what the chargers publish")
-    serve.add_argument("--broker", metavar="URL",
-                       help="mqtt://user:password@host:port; or @FILE that holds it (default: one "
-                       "of its own, for the registered chargers)")  # fmt: skip
+    add_broker(serve, "one of its own, for the registered chargers")
     serve.add_argument("--mqtt-listen", type=host_port, default="127.0.0.1:1883",
                        metavar="HOST:PORT", help="of the broker of its own; 0.0.0.0:1883 for "
                        "chargers on the network, without TLS (default %(default)s)")  # fmt: skip
@@ -41,6 +47,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(contextlib.closing(Store(arguments.database)))
+        url: str | Address
         if arguments.broker is None:
             url = stack.enter_context(_embedded(store, arguments))
         else:
