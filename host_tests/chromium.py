@@ -16,7 +16,7 @@ _TIMEOUT_S = 30.0
 _FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
     "--disable-background-networking", "--no-first-run", "--hide-scrollbars",
-    "--host-resolver-rules=MAP * ~NOTFOUND", "--remote-debugging-pipe",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--remote-debugging-pipe",
 )  # fmt: skip
 # Chromium reads commands from descriptor 3 and answers on 4.
 _START = (
@@ -74,11 +74,15 @@ class Chromium:
     def load(self, html: str, width: int = 1024, height: int = 768) -> None:
         """Shows a page, from a file: a secure context. width, height: CSS pixels; a width below
         600 is a phone's."""
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height,
-                  deviceScaleFactor=2, mobile=width < 600)  # fmt: skip
         page = self._folder / "page.html"
         page.write_text(html)
-        self.call("Page.navigate", url=page.as_uri())  # answered when the new page has begun
+        self.open(page.as_uri(), width, height)
+
+    def open(self, url: str, width: int = 1024, height: int = 768) -> None:
+        """Shows what is at a URL, when it is there; 127.0.0.1 is the one host there is."""
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height,
+                  deviceScaleFactor=2, mobile=width < 600)  # fmt: skip
+        self.call("Page.navigate", url=url)  # answered when the new page has begun
         self.evaluate("document.readyState == 'complete' || new Promise(r => onload = () => r())")
 
     def evaluate(self, script: str) -> Any:
