@@ -5,6 +5,8 @@ import pytest
 
 from host_tests.chromium import Chromium
 from host_tests.programs import program
+from host_tests.stripe_edge.localstripe import LocalStripe
+from host_tests.stripe_edge.server import Edge
 from tillsim.debian import DebianMissing
 from tillsim.postgres import Postgres
 
@@ -44,3 +46,17 @@ def database_url(request: pytest.FixtureRequest) -> str:
         return f"sqlite:///{request.getfixturevalue('tmp_path')}/tillback.sqlite"
     url: str = request.getfixturevalue("postgres_url")
     return url
+
+
+@pytest.fixture(scope="session")
+def localstripe() -> Iterator[LocalStripe]:
+    """A process of localstripe, one for all tests of a process."""
+    with LocalStripe() as started:
+        yield started
+
+
+@pytest.fixture
+def stripe_edge(localstripe: LocalStripe) -> Iterator[Edge]:
+    """Stripe, with an account that is the test's own."""
+    with Edge(localstripe) as edge:
+        yield edge
