@@ -10,7 +10,10 @@ from host_tests.fakes import records
 from host_tests.tillback.ocpi import cases
 from host_tests.tillback.ocpi.filled import add, with_charger
 from tillback.cli import main
+from tillback.intake import Intake
 from tillback.ocpi.cdr_check import cdr_faults
+from tillback.store import Store
+from tillctl.tariff_compile import compile_tariff
 
 
 @pytest.fixture
@@ -67,6 +70,41 @@ def test_a_range_and_nothing_in_it(url, capsys, arguments, wanted):
     assert seqs(json.loads(capsys.readouterr().out)) == wanted
     assert main(["ocpi", "cdrs", "--db", url, "--jsonl", *arguments]) == 0
     assert len(capsys.readouterr().out.splitlines()) == len(wanted)
+
+
+def test_from_the_charger_to_the_cdr(tmp_path, capsys):
+    """What a small operator does, in the order in which nothing is known beforehand."""
+    url = f"sqlite:///{tmp_path}/new.sqlite"
+    store = Store(url)
+    store.register(records.CHARGER, cases.SIGNER.public.pem, bytes(32))
+    tariff = cases.complete(records.OCPI_TARIFF)
+    table = records.sha256(compile_tariff(tariff, "UTC", 2026))
+    first = records.signed(cases.SIGNER, 1, tariff={"id": "DE*EVT*T1", "sha256": table})
+    assert not Intake(store).take(f"evtill/v1/{records.CHARGER}/usage", first).refused
+    store.close()
+    for name, content in (
+        ("location", cases.LOCATION), ("tokens", [cases.TOKEN]),
+        ("tariffs", [tariff]),
+    ):  # fmt: skip
+        (tmp_path / name).write_text(json.dumps(content))
+    (tmp_path / "key").write_text("00" * 32)
+
+    def ocpi(*arguments):
+        code = main(["ocpi", *arguments, "--db", url])
+        said = capsys.readouterr()
+        return said.out if code == 0 else said.err
+
+    assert "no location of DE*EVT*E000123" in ocpi("cdr", f"{records.CHARGER}-1")
+    ocpi("location", str(tmp_path / "location"), "--charger", records.CHARGER)
+    assert "is not billed yet: its tariff DE*EVT*T1" in ocpi("cdr", f"{records.CHARGER}-1")
+    assert "1 added" in ocpi("tokens", str(tmp_path / "tokens"), "--key", str(tmp_path / "key"))
+    assert "1 records billed" in ocpi(
+        "tariffs", str(tmp_path / "tariffs"), "--timezone", "UTC", "--year", "2026"
+    )
+    found = json.loads(ocpi("cdr", f"{records.CHARGER}-1"))
+    assert cdr_faults(found) == []
+    assert found["total_cost"] == {"excl_vat": 6.05, "incl_vat": 7.2}
+    assert found["tariffs"] == [tariff]
 
 
 def test_a_time_that_is_none_is_refused(url, capsys):

@@ -91,14 +91,15 @@ def test_token_and_tariff_are_looked_up(url):
     database.close()
 
 
-def test_a_tariff_that_came_as_a_table_is_said_in_ocpi(url):
+@pytest.mark.parametrize("source", [None, "[]", '{"id": "20", "elements": [7]}'])
+def test_a_tariff_that_came_as_a_table_is_said_in_ocpi(url, source):
     tariff = cases.complete(json.loads(cases.LINES[0])["tariff"])
     table = compile_tariff(tariff, "UTC")
     of = {"id": "20", "sha256": records.sha256(table)}
     database = with_charger(url, signed(1, tariff=of), signed(2, tariff=of | {"sha256": "0" * 64}))
     with database.write() as session:
         session.add(tables.Tariff(sha256=of["sha256"], id="20", currency="EUR", table=table,
-                                  source=None, added_at=cases.UPDATED))  # fmt: skip
+                                  source=source, added_at=cases.UPDATED))  # fmt: skip
     known, unknown = Export(database).cdrs()
     assert "tariffs" not in unknown
     (said,) = known["tariffs"]

@@ -47,7 +47,8 @@ def add_parser(command: AddCommand) -> None:
     cards.add_argument("--key", type=Path, required=True, metavar="FILE",
                        help="the chargers' token key, as `tillctl tokens build` takes it")
 
-    tariffs = command("ocpi tariffs", _tariffs, "take tariffs in from OCPI Tariffs (JSON)")
+    tariffs = command("ocpi tariffs", _tariffs, "take tariffs in from OCPI Tariffs (JSON), and "
+                      "bill what has waited for them")  # fmt: skip
     tariffs.add_argument("file", type=Path, help="a list of them, or a response with `data`")
     tariffs.add_argument("--timezone", required=True, help="IANA name, e.g. Europe/Amsterdam")
     tariffs.add_argument("--year", type=int, help="as the chargers' table was compiled with "
@@ -130,10 +131,11 @@ def _tokens(arguments: argparse.Namespace) -> int:
 
 def _tariffs(arguments: argparse.Namespace) -> int:
     with contextlib.closing(Database(arguments.database)) as database:
-        outcome, tables = imports.add_tariffs(
+        added, billed = imports.add_tariffs(
             database, arguments.file, arguments.timezone, arguments.year
         )
-    for table in tables:
-        print(f"{table.id} {table.currency} sha256 {table.sha256}")
-    print(f"{arguments.file}: {outcome}")
+    for one in added:
+        print(f"{one.id} {one.currency} sha256 {one.sha256}")
+    if billed:
+        print(f"{billed} records billed that have waited for it")
     return 0

@@ -142,18 +142,21 @@ class Export:
         return KeyRing([(charger, PublicKey(root.public_key_pem))], rotations)
 
     def _find_tariff(self, sha256: str, charger: str) -> dict[str, Any] | None:
-        """The OCPI Tariff of a table: the one that it was made of, else what it says itself; of our
-        party where it does not name one. None for one that is not known, or made from OCPP."""
+        """The OCPI Tariff of a table: the one that it was made of, or if that is not complete what
+        the table says itself; of our party where it does not name one. None for one that is not
+        known, or made from OCPP."""
         with self._database.read() as session:
             row = session.get(tables.Tariff, sha256)
         if row is None:
             return None
-        source = json.loads(row.source) if row.source else tariff_show.to_json(row.table)
-        if not source.get("elements"):
-            return None
         location = self._location(charger) or {}
         ours = {name: location.get(name) for name in ("country_code", "party_id")}
-        return ours | {"last_updated": row.added_at} | source
+        ours["last_updated"] = row.added_at
+        source = json.loads(row.source) if row.source else None
+        if isinstance(source, dict) and not faults("Tariff", ours | source):
+            return ours | source
+        said = tariff_show.to_json(row.table)
+        return ours | said if said.get("elements") else None
 
 
 def _ocpi_token(row: tables.Token | None, location: dict[str, Any]) -> dict[str, Any] | None:

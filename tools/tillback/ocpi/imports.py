@@ -11,6 +11,7 @@ from evtill.core import tokens
 from evtill.core.errors import ConfigError, TariffError
 from evtill.core.tariff import Tariff
 from evtill.core.tokens import TokenListError
+from tillback import tariffs
 from tillback.db import tables
 from tillback.db.database import Database, now
 from tillback.ocpi.cdr import cdr_location
@@ -67,34 +68,24 @@ def add_tokens(database: Database, file: Path, key: bytes) -> Outcome:
 
 def add_tariffs(
     database: Database, file: Path, timezone: str, year: int | None = None
-) -> tuple[Outcome, list[Tariff]]:
-    """Tariffs by the hash of their compact tables, all of the file or none; and the tables. `year`:
-    as `tillctl tariff compile` takes it. Raises ConfigError, TariffError."""
+) -> tuple[list[Tariff], int]:
+    """Tariffs by the hash of their compact tables, all of the file or none: (the tables, how many
+    records have waited for them and are billed now). `year`: as `tillctl tariff compile` takes it.
+    Raises ConfigError, TariffError."""
     try:
         zoneinfo.ZoneInfo(timezone)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         raise ConfigError(f"--timezone: {timezone[:64]!a} is none of IANA's") from None
-    made = []
+    sources, made = [], []
     for where, one in _objects(file, "tariff"):
         if wrong := faults("Tariff", one):
             raise TariffError(f"{file}: {where}, {wrong[0]}")
         try:
-            made.append((one, Tariff(compile_tariff(one, timezone, year))))
+            made.append(compile_tariff(one, timezone, year))
         except TariffError as error:
             raise TariffError(f"{file}: {where}, {error}") from None
-    added = same = 0
-    with database.write() as session:
-        for one, table in made:
-            if session.get(tables.Tariff, table.sha256) is not None:
-                same += 1
-                continue
-            session.add(tables.Tariff(
-                sha256=table.sha256, id=table.id, currency=table.currency,
-                table=bytes(table.table), source=json.dumps(one), added_at=now(),
-            ))  # fmt: skip
-            session.flush()  # the same table may stand in the file twice
-            added += 1
-    return Outcome(added, 0, same), [table for _, table in made]
+        sources.append(one)
+    return tariffs.add_tariff(database, b"".join(made), sources)
 
 
 def set_location(
