@@ -24,11 +24,12 @@ def test_counters_and_the_state_of_the_database(tmp_path):
         session.add(tables.Charger(id="C", public_key_pem="", ack_key=b"", registered_at=now()))
         session.flush()
         session.add(tables.ChainGap(charger="C", seq=7, since_at=now()))
-    metrics.messages.labels(outcome="stored").inc(3)
+    metrics.watch(lambda: {"stored": 3, "refused": 1})
     metrics.acknowledgement_s.observe(0.02)
     found = values(metrics)
     assert found[("tillback_alarms",)] == found[("tillback_chain_gaps",)] == 1
     assert found[("tillback_messages_total", ("outcome", "stored"))] == 3
+    assert found[("tillback_messages_total", ("outcome", "refused"))] == 1
     assert found[("tillback_acknowledgement_seconds_count",)] == 1
     database.close()
     assert "tillback_alarms" not in dict.fromkeys(name for name, *_ in values(Metrics()))

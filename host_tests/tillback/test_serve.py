@@ -1,12 +1,15 @@
 """`tillback serve` without any configuration: SQLite, and a broker of its own."""
 
 import asyncio
+import contextlib
 import json
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 
 import aiomqtt
 import pytest
@@ -14,7 +17,7 @@ import pytest
 from evtill.core import jws
 from host_tests.fakes import records
 from tillback.cli import main
-from tillsim.broker import HOST, free_port
+from tillsim.broker import HOST, Broker, free_port
 
 SIGNER = records.Signer()
 ACK_KEY, CHARGER = bytes(range(32)), records.CHARGER
@@ -38,30 +41,56 @@ def register(password):
     assert main(["register", "charger.json"]) == 0
 
 
-class Serving:
-    """`tillback serve` as a program, in the working directory."""
+class Program:
+    """`tillback COMMAND ...` as a program, in the working directory."""
 
-    def __init__(self, *options):
-        self.port = free_port()
+    def __init__(self, *words):
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tillback", "serve", "--mqtt-listen", f"{HOST}:{self.port}",
-             *options],
-            stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            [sys.executable, "-m", "tillback", *words], stderr=subprocess.PIPE, text=True
+        )
 
     def __enter__(self):
-        deadline = time.monotonic() + 30
-        while True:
-            with socket.socket() as s:
-                if s.connect_ex((HOST, self.port)) == 0:
-                    return self
-            assert self._process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.05)
+        return self
 
     def __exit__(self, *_):
         self._process.send_signal(signal.SIGTERM)
         self.said = self._process.communicate(timeout=30)[1]
         self.code = self._process.returncode
+
+    def until(self, done):
+        """What done() gives, once it gives something."""
+        deadline = time.monotonic() + 30
+        while not (found := done()):
+            assert self._process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        return found
+
+    def healthy(self, base):
+        """What /healthz says when all is well."""
+
+        def look():
+            with contextlib.suppress(urllib.error.URLError, ConnectionError):
+                status, body = get(base + "/healthz")
+                return json.loads(body) if status == 200 else None
+
+        return self.until(look)
+
+
+class Serving(Program):
+    """`tillback serve`; on its own broker's port, and HTTP's, which are free."""
+
+    def __init__(self, *options):
+        self.port = free_port()
+        http = () if "--listen" in options else ("--listen", f"{HOST}:{free_port()}")
+        super().__init__("serve", "--mqtt-listen", f"{HOST}:{self.port}", *http, *options)
+
+    def __enter__(self):
+        def listens():
+            with socket.socket() as s:
+                return s.connect_ex((HOST, self.port)) == 0
+
+        self.until(listens)
+        return self
 
     def charger(self, password):
         return aiomqtt.Client(HOST, self.port, username=CHARGER, password=password,
@@ -120,3 +149,49 @@ def test_where_to_listen_is_checked(registered, capsys, wrong):
     with pytest.raises(SystemExit):
         main(["serve", "--mqtt-listen", wrong])
     assert "want HOST:PORT" in capsys.readouterr().err
+
+
+def get(url):
+    """(status, body) of what is there."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_it_answers_http_too(registered):
+    http = free_port()
+    with Serving("--listen", f"{HOST}:{http}", "--log", "json") as serving:
+        base = f"http://{HOST}:{http}"
+        assert serving.healthy(base) == {
+            "status": "ok", "database": "ok", "broker": "ok", "parts": "ok",
+        }  # fmt: skip
+        assert "tillback_messages_total" in get(base + "/metrics")[1]
+        assert get(base + "/v1/usage_records")[0] == 401
+        assert json.loads(get(base + "/openapi.json")[1])["info"]["title"] == "tillback"
+    assert serving.code == 0
+    events = [json.loads(line) for line in serving.said.splitlines()]
+    assert any(one["event"].startswith("HTTP on ") for one in events)
+
+
+def test_ingest_says_how_it_is_apart_from_the_api(registered, tmp_path):
+    with Broker(0, {"tillback": "s"}, tmp_path / "broker", "mosquitto") as broker:
+        http = free_port()
+        base = f"http://{HOST}:{http}"
+        with Program("ingest", "--broker", broker.url("tillback"), "--listen",
+                     f"{HOST}:{http}") as ingest:  # fmt: skip
+            assert ingest.healthy(base)["broker"] == "ok"
+            broker.stop()
+            deadline = time.monotonic() + 20
+            while get(base + "/healthz")[0] == 200:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            status, body = get(base + "/healthz")
+            assert status == 503 and json.loads(body)["broker"] == "not connected"
+            assert get(base + "/v1/usage_records")[0] == 404
+        assert ingest.code == 0
+        with Program("api", "--listen", f"{HOST}:{http}") as api:
+            assert "broker" not in api.healthy(base)
+            assert get(base + "/v1/usage_records")[0] == 401
+        assert api.code == 0

@@ -53,7 +53,7 @@ def test_a_signal_ends_all_and_what_is_in_hand_is_finished():
 
 
 async def serving(app, use):
-    server = service.HttpServer(app, "127.0.0.1:0")
+    server = service.HttpServer(app, "127.0.0.1", 0)
     task = asyncio.create_task(server.run())
     try:
         async with httpx.AsyncClient(base_url=server.url, trust_env=False) as client:
@@ -66,18 +66,20 @@ async def serving(app, use):
 
 def test_health_says_what_is_wrong():
     wrong = {}
-    app = service.health(Metrics(), {"database": lambda: wrong.get("database", "")})
+    metrics = Metrics()
+    routes = service.health(metrics, {"database": lambda: wrong.get("database", "")})
+    app = service.counted(Starlette(routes=routes), metrics)
 
     async def ask(client):
         good = await client.get("/healthz")
         wrong["database"] = "disk full"
         return good, await client.get("/healthz"), await client.get("/metrics")
 
-    good, bad, metrics = asyncio.run(serving(app, ask))
+    good, bad, asked = asyncio.run(serving(app, ask))
     assert (good.status_code, good.json()) == (200, {"status": "ok", "database": "ok"})
     assert (bad.status_code, bad.json()) == (503, {"status": "failing", "database": "disk full"})
-    assert "tillback_messages" in metrics.text
-    assert metrics.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert 'http_requests_total{method="GET",status="503"} 1.0' in asked.text
+    assert asked.headers["content-type"].startswith("text/plain; version=0.0.4")
 
 
 def test_a_request_that_is_under_way_is_answered_before_the_end():
@@ -89,7 +91,7 @@ def test_a_request_that_is_under_way_is_answered_before_the_end():
         return PlainTextResponse("whole")
 
     async def play():
-        server = service.HttpServer(Starlette(routes=[Route("/", slow)]), "127.0.0.1:0")
+        server = service.HttpServer(Starlette(routes=[Route("/", slow)]), "127.0.0.1", 0)
         task = asyncio.create_task(server.run())
         async with httpx.AsyncClient(trust_env=False) as client:
             asked = asyncio.create_task(client.get(server.url))
@@ -103,14 +105,26 @@ def test_a_request_that_is_under_way_is_answered_before_the_end():
     assert asyncio.run(play()) == "whole"
 
 
-@pytest.mark.parametrize("listen", ["", "8080", "x:y", "127.0.0.1:70000", "256.0.0.1:1"])
-def test_where_nobody_can_listen(listen):
+def test_where_nobody_can_listen():
     with pytest.raises(ConfigError) as caught:
-        service.HttpServer(Starlette(), listen)
+        service.HttpServer(Starlette(), "256.0.0.1", 1)
     assert "\n" not in str(caught.value)
 
 
 def test_a_port_that_is_taken_is_an_error_at_once():
     taken = socket.create_server(("127.0.0.1", 0))
     with taken, pytest.raises(ConfigError, match="in use"):
-        service.HttpServer(Starlette(), f"127.0.0.1:{taken.getsockname()[1]}")
+        service.HttpServer(Starlette(), "127.0.0.1", taken.getsockname()[1])
+
+
+def test_https_wants_a_pair(tmp_path):
+    certificate, key = tmp_path / "a.pem", tmp_path / "b.pem"
+    for given, what in (
+        ((certificate, None), "its key"), ((certificate, key), "No such file"),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=what):
+            service.HttpServer(Starlette(), "127.0.0.1", 0, *given)
+    certificate.write_text("x")
+    key.write_text("y")
+    with pytest.raises(ConfigError, match="not a certificate"):
+        service.HttpServer(Starlette(), "127.0.0.1", 0, certificate, key)

@@ -1,9 +1,9 @@
 """What Prometheus may ask: counters of what went through, and how things stand in the database."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from sqlalchemy import Select, func, select
 
 from tillback.db.database import Database, now
@@ -38,8 +38,6 @@ class Metrics:
 
     def __init__(self, database: Database | None = None) -> None:
         self.registry = CollectorRegistry()
-        self.messages = Counter("tillback_messages", "Messages of chargers by what became of them",
-                                ["outcome"], registry=self.registry)  # fmt: skip
         self.acknowledgement_s = Histogram(
             "tillback_acknowledgement_seconds", "From a message's arrival to its acknowledgement",
             buckets=_LATENCIES_S, registry=self.registry,
@@ -49,9 +47,28 @@ class Metrics:
         if database is not None:
             self.registry.register(_Standing(database))
 
+    def watch(self, counters: Callable[[], Mapping[str, int]]) -> None:
+        """Shows what an ingester counts: {outcome: messages}."""
+        self.registry.register(_Counted(counters))
+
     def text(self) -> bytes:
         """The exposition format, text/plain version 0.0.4."""
         return generate_latest(self.registry)
+
+
+class _Counted:
+    """prometheus-client's custom collector: what became of the chargers' messages."""
+
+    def __init__(self, counters: Callable[[], Mapping[str, int]]) -> None:
+        self._counters = counters
+
+    def collect(self) -> Iterable[Metric]:
+        """Asks."""
+        found = CounterMetricFamily("tillback_messages", "Messages by what became of them",
+                                    labels=["outcome"])  # fmt: skip
+        for outcome, number in self._counters().items():
+            found.add_metric([outcome], number)
+        yield found
 
 
 class _Standing:

@@ -5,14 +5,15 @@ import contextlib
 import logging
 import signal
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from pathlib import Path
 
 import uvicorn
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from evtill.core.errors import ConfigError
 from tillback.http_protocol import HttpProtocol
@@ -20,6 +21,8 @@ from tillback.metrics import Metrics
 
 GRACE_S = 10  # for what is in hand at the end
 _BACK_OFF_S = (1.0, 30.0)
+
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 log = logging.getLogger(__name__)
 
@@ -78,44 +81,60 @@ class Supervisor:
             pause_s = min(2 * pause_s, most_s)
 
 
-def health(metrics: Metrics, checks: Mapping[str, Check]) -> Starlette:
-    """The application behind /healthz (200, or 503 and what is wrong) and /metrics."""
+def health(metrics: Metrics, checks: Mapping[str, Check]) -> list[Route]:
+    """/healthz (200, or 503 and what is wrong) and /metrics."""
 
     async def healthz(_: Request) -> Response:
         found = {name: await asyncio.to_thread(check) for name, check in checks.items()}
-        wrong = {name: why for name, why in found.items() if why}
-        said = {"status": "failing" if wrong else "ok",
+        said = {"status": "failing" if any(found.values()) else "ok",
                 **{name: why or "ok" for name, why in found.items()}}  # fmt: skip
-        return JSONResponse(said, 503 if wrong else 200)
+        return JSONResponse(said, 503 if any(found.values()) else 200)
 
     async def exposition(_: Request) -> Response:
         text = await asyncio.to_thread(metrics.text)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    return Starlette(routes=[Route("/healthz", healthz), Route("/metrics", exposition)])
+    return [Route("/healthz", healthz), Route("/metrics", exposition)]
+
+
+def counted(app: ASGIApp, metrics: Metrics) -> ASGIApp:
+    """`app`, its answers counted by method and status."""
+
+    async def counting(scope: Scope, receive: Receive, send: Send) -> None:
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                method = scope["method"] if scope["method"] in _METHODS else "other"
+                metrics.requests.labels(method, str(message["status"])).inc()
+            await send(message)
+
+        await app(scope, receive, sending)
+
+    return counting
 
 
 class HttpServer:
     """A part for Supervisor, run(), that serves `app` at `listen` (HOST:PORT; port 0: a free one).
     `url` says where, from the beginning: whoever comes early waits."""
 
-    def __init__(self, app: ASGIApp, listen: str) -> None:
-        """Raises ConfigError where it cannot listen."""
-        host, _, port = listen.rpartition(":")
-        host = host.strip("[]")
-        if not host or not port.isdigit() or int(port) > 65535:
-            raise ConfigError(f"{listen}: want HOST:PORT")
+    def __init__(
+        self, app: ASGIApp, host: str, port: int, certificate: Path | None = None,
+        key: Path | None = None,
+    ) -> None:  # fmt: skip
+        """certificate, key: PEM, for HTTPS. Raises ConfigError where it cannot listen."""
+        shown = f"[{host}]" if ":" in host else host
+        if certificate or key:
+            _check_pair(certificate, key)
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            self._socket = socket.create_server((host, int(port)), family=family)
+            self._socket = socket.create_server((host, port), family=family)
         except OSError as error:
-            raise ConfigError(f"{listen}: {error.strerror or error}") from error
-        shown = f"[{host}]" if ":" in host else host
-        self.url = f"http://{shown}:{self._socket.getsockname()[1]}"
+            raise ConfigError(f"{shown}:{port}: {error.strerror or error}") from error
+        scheme = "https" if certificate else "http"
+        self.url = f"{scheme}://{shown}:{self._socket.getsockname()[1]}"
         self._config = uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, lifespan="off",
             timeout_graceful_shutdown=GRACE_S, h11_max_incomplete_event_size=16384,
-            http=HttpProtocol,
+            http=HttpProtocol, ssl_certfile=certificate, ssl_keyfile=key,
         )  # fmt: skip
 
     async def run(self) -> None:
@@ -128,6 +147,17 @@ class HttpServer:
             server.should_exit = True
             await task
             raise
+
+
+def _check_pair(certificate: Path | None, key: Path | None) -> None:
+    if certificate is None or key is None:
+        raise ConfigError("HTTPS wants a certificate and its key")
+    try:
+        ssl.create_default_context().load_cert_chain(certificate, key)
+    except ssl.SSLError as error:
+        raise ConfigError(f"{certificate}: not a certificate that {key} belongs to") from error
+    except OSError as error:
+        raise ConfigError(f"{certificate}, {key}: {error.strerror or error}") from error
 
 
 class _Server(uvicorn.Server):

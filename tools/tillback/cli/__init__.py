@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from evtill.core.errors import EvtillError
 from tillback import logs
-from tillback.cli import admin, broker, chargers, ingest, ledger, ocpi, records, serve, tariffs
+from tillback.cli import admin, broker, chargers, ledger, ocpi, records, serve, tariffs
 
 _DATABASE = "sqlite:///tillback.sqlite"
 _NOUNS = (  # in the order of --help
-    serve, ingest, chargers, tariffs, records, ledger, ocpi, broker, admin,
+    serve, chargers, tariffs, records, ledger, ocpi, broker, admin,
 )  # fmt: skip
 
 

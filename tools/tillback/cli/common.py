@@ -35,6 +35,15 @@ def broker(arguments: argparse.Namespace) -> Address:
     return Address.parse(url, arguments.ca, arguments.cert, arguments.key)
 
 
+def add_listen(parser: argparse.ArgumentParser, default: str | None, what: str) -> None:
+    """Adds where HTTP serves `what`; default None: nowhere."""
+    parser.add_argument("--listen", type=host_port, default=default, metavar="HOST:PORT",
+                        help=f"where HTTP serves {what} (default: {default or 'nowhere'})")
+    parser.add_argument("--tls-cert", type=Path, metavar="FILE",
+                        help="for HTTPS: our certificate, in PEM")  # fmt: skip
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="the key of --tls-cert")
+
+
 def embedded_url(database: str) -> Path:
     """Where `tillback serve` leaves the URL of its own broker while it runs: beside the database's
     file, or in the working directory."""

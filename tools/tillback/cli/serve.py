@@ -1,15 +1,15 @@
-"""`tillback serve`: everything that has to run."""
+"""`tillback serve`, `ingest` and `api`: what has to run, all together or apart."""
 
 import argparse
-import asyncio
 import contextlib
 import logging
-import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 from tillback.cli.common import (
     AddCommand,
     add_broker,
+    add_listen,
     broker,
     embedded_url,
     host_port,
@@ -22,8 +22,9 @@ log = logging.getLogger(__name__)
 
 
 def add_parser(command: AddCommand) -> None:
-    """Adds it to the command line."""
-    serve = command("serve", _serve, "store and acknowledge what the chargers publish")
+    """Adds them to the command line."""
+    serve = command("serve", _serve, "everything in one: take the chargers' records, answer the "
+                    "payment API, move money and news on; wants no configuration")  # fmt: skip
     add_broker(serve, "one of its own, for the registered chargers")
     serve.add_argument("--mqtt-listen", type=host_port, default="127.0.0.1:1883",
                        metavar="HOST:PORT", help="of the broker of its own; 0.0.0.0:1883 for "
@@ -31,19 +32,31 @@ def add_parser(command: AddCommand) -> None:
     serve.add_argument("--pay-url", metavar="URL",
                        help="with {nonce} in it: keeps a fresh QR code of it on every display "
                        "that can show one")  # fmt: skip
+    _add_api(serve)
+
+    ingest = command("ingest", _ingest, "store what chargers publish: alone, or one of several")
+    add_broker(ingest, "the one that `tillback serve` embeds")
+    ingest.add_argument("--client-id", default="tillback", metavar="NAME",
+                        help="on the broker; its own for each ingester (default: %(default)s)")
+    ingest.add_argument("--shared", action="store_true",
+                        help="share what comes with other ingesters (mosquitto)")
+    add_listen(ingest, None, "/healthz and /metrics")
+
+    _add_api(command("api", _api, "answer the payment API, move money and news on"))
+
+
+def _add_api(parser: argparse.ArgumentParser) -> None:
+    add_listen(parser, "127.0.0.1:8080", "the API (its pages: /docs), /healthz and /metrics")
+    parser.add_argument("--webhooks-private", action="store_true",
+                        help="webhooks may go to addresses in this network")  # fmt: skip
+    parser.add_argument("--webhooks-ca", type=Path, metavar="FILE",
+                        help="certificates that webhooks' receivers are known by (default: the "
+                        "system's)")  # fmt: skip
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    from tillback import running
     from tillback.ingest import Ingest
-
-    async def serve() -> None:
-        ingest = Ingest(store, url, pay_url=arguments.pay_url)
-        stop = asyncio.Event()
-        for one in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(one, stop.set)
-        await ingest.start()
-        await stop.wait()
-        await ingest.stop()
 
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(contextlib.closing(Store(arguments.database)))
@@ -52,7 +65,32 @@ def _serve(arguments: argparse.Namespace) -> int:
             url = stack.enter_context(_embedded(store, arguments))
         else:
             url = broker(arguments)
-        asyncio.run(serve())
+        running.run(
+            store.database, arguments, api=True, make_ingest=lambda metrics: Ingest(
+                store, url, pay_url=arguments.pay_url, metrics=metrics),
+        )  # fmt: skip
+    return 0
+
+
+def _ingest(arguments: argparse.Namespace) -> int:
+    from tillback import running
+    from tillback.ingest import Ingest
+
+    address = broker(arguments)
+    with contextlib.closing(Store(arguments.database)) as store:
+        running.run(
+            store.database, arguments, api=False, make_ingest=lambda metrics: Ingest(
+                store, address, client_id=arguments.client_id, shared=arguments.shared,
+                metrics=metrics),
+        )  # fmt: skip
+    return 0
+
+
+def _api(arguments: argparse.Namespace) -> int:
+    from tillback import running
+
+    with contextlib.closing(Store(arguments.database)) as store:
+        running.run(store.database, arguments, api=True)
     return 0
 
 
