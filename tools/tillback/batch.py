@@ -60,7 +60,10 @@ def store(
     upsert(session, tables.LiveMeter, "charger", [
         {"charger": one.charger, "payload": one.body, "received_at": at} for one in latest.values()
     ])  # fmt: skip
-    sound(session, [Raised(o.charger, o.name, o.detail) for o in of.get(Oddity, [])], at)
+    sound(session, [
+        Raised(one.charger, one.name, f"{at[:10]} {one.detail}".strip())
+        for one in of.get(Oddity, [])
+    ], at)  # fmt: skip
     return [outcomes.get(id(one), STORED) for one in taken]
 
 

@@ -137,7 +137,7 @@ class Intake:
     def _drop(self, charger: str = "", kind: str = "") -> Oddity | None:
         """Beyond a limit: no answer, and an alarm a day."""
         self.counters.dropped += 1
-        return Oddity(charger, "flood", f"{now()[:10]}: {kind}") if charger else None
+        return Oddity(charger, "flood", kind) if charger else None
 
     def _registered(self, charger: str, anew: bool = False) -> tuple[Charger, KeyRing] | None:
         known = self._chargers.get(charger)

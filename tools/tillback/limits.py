@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 # (at once, a minute): what is beyond is dropped unanswered; a charger sends its events again.
 LIMITS = {
-    "event": (1000, 20.0),
-    "status": (300, 20.0),
-    "cmd/result": (300, 20.0),
+    "event": (2000, 6.0),
+    "status": (1000, 6.0),
+    "cmd/result": (300, 6.0),
     "meter": (120, 60.0),
     "refusal": (300, 30.0),
     "stranger": (100, 0.1),

@@ -83,11 +83,11 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Oddity:
-    """What is not kept, only told: an alarm."""
+    """What is not kept, only told: an alarm, once a day."""
 
     charger: str
     name: str
-    detail: str
+    detail: str = ""
 
 
 Taken = Record | Event | Status | Result | Live | Refusal | Oddity
@@ -126,7 +126,7 @@ def status(charger: str, body: bytes) -> Status | Oddity:
     """A status; a last will is as old as the link that it ends, so it tells of no boot."""
     found = _small_object(body)
     if found is None:
-        return Oddity(charger, "status_malformed", hashlib.sha256(body).hexdigest())
+        return Oddity(charger, "status_malformed")
     boot, nonce = found.get("boot"), found.get("nonce")
     if found.get("state") == "offline" or type(boot) is not int or not 0 <= boot < 1 << 32:
         return Status(charger, body, None)
@@ -140,17 +140,16 @@ def result(charger: str, body: bytes) -> Result | Oddity:
     found = _small_object(body) or {}
     command, detail = found.get("id"), found.get("detail")
     named = command is None or (isinstance(command, str) and command.isprintable())
-    if found.get("status") not in ("accepted", "rejected") or not named:
-        return Oddity(charger, "result_malformed", hashlib.sha256(body).hexdigest())
-    if not isinstance(detail, str):
-        return Oddity(charger, "result_malformed", hashlib.sha256(body).hexdigest())
+    known = found.get("status") in ("accepted", "rejected")
+    if not (known and named and isinstance(detail, str)):
+        return Oddity(charger, "result_malformed")
     return Result(charger, command and command[:64], found["status"], _shown(detail))
 
 
 def live(charger: str, body: bytes) -> Live | Oddity:
     """A live reading."""
     if _small_object(body) is None:
-        return Oddity(charger, "meter_malformed", hashlib.sha256(body).hexdigest())
+        return Oddity(charger, "meter_malformed")
     return Live(charger, body)
 
 
