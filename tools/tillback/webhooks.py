@@ -17,13 +17,14 @@ import logging
 import secrets
 import socket
 import ssl
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 import httpx
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from evtill.core.errors import ConfigError, EvtillError
@@ -75,13 +76,47 @@ def check_url(url: str) -> SplitResult:
     return parts
 
 
-def ping(session: Session, endpoint: WebhookEndpoint, name: str, at: str) -> None:
-    """Puts news of the kind PING, with the id `name`, on its way to one endpoint, once."""
-    if session.scalars(select(News).where(News.id == name)).one_or_none() is None:
-        session.add(News(id=name, kind=PING, body="{}", at=at))
-        session.flush()
-        session.add(Delivery(news=name, endpoint=endpoint.id, attempt=0, due_at=at,
-                             tried_at=None, delivered_at=None, error=""))  # fmt: skip
+def ping(session: Session, endpoint: WebhookEndpoint, at: str) -> str:
+    """Puts news of the kind PING on their way to one endpoint; their id."""
+    name = uuid.uuid4().hex
+    session.add(News(id=name, kind=PING, body="{}", at=at))
+    session.flush()
+    session.add(Delivery(news=name, endpoint=endpoint.id, attempt=0, due_at=at, tried_at=None,
+                         delivered_at=None, error=""))  # fmt: skip
+    return name
+
+
+@dataclass(frozen=True)
+class Fares:
+    """How many deliveries to an endpoint wait, were taken, were given up; why the last one that
+    failed did."""
+
+    waiting: int
+    delivered: int
+    given_up: int
+    last_error: str | None
+
+
+def fares(session: Session, endpoint: str) -> Fares:
+    """How an endpoint's deliveries fare."""
+    of_it = Delivery.endpoint == endpoint
+    open_, taken = Delivery.due_at.is_not(None), Delivery.delivered_at.is_not(None)
+    waiting, delivered, given_up = (
+        session.scalar(select(func.count()).select_from(Delivery).where(of_it, one)) or 0
+        for one in (open_, taken, ~open_ & ~taken)
+    )
+    failed = select(Delivery.error).where(of_it, Delivery.error != "")
+    last = session.scalars(failed.order_by(Delivery.tried_at.desc()).limit(1)).first()
+    return Fares(waiting, delivered, given_up, last)
+
+
+def retry(session: Session, endpoint: WebhookEndpoint, at: str) -> int:
+    """Puts what an endpoint never took on its way again, for one more try each; how many."""
+    given_up = Delivery.due_at.is_(None) & Delivery.delivered_at.is_(None)
+    rows = session.scalars(select(Delivery).where(Delivery.endpoint == endpoint.id, given_up)).all()
+    for row in rows:
+        row.due_at = at
+    return len(rows)
 
 
 def remove(session: Session, endpoint: WebhookEndpoint, at: str) -> None:

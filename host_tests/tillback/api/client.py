@@ -8,7 +8,7 @@ import httpx
 
 from evtill.core import record_check
 from host_tests.fakes import records
-from tillback.api import security
+from tillback.api import keys
 from tillback.api.app import create_app
 from tillback.api.limits import Rate
 from tillback.db.database import Database, stamp
@@ -25,11 +25,11 @@ class Api:
     def __init__(self, path, rate=ENDLESS, **options):
         self.database = Database(f"sqlite:///{path}/api.sqlite")
         self.now = NOON
-        self.key = self.new_key(*security.SCOPES)
+        self.key = self.new_key(*keys.SCOPES)
         self.app = create_app(self.database, clock=lambda: self.now, rate=rate, **options)
 
     def new_key(self, *scopes, charger=None):
-        return security.create(self.database, "test", list(scopes), charger, self.now)
+        return keys.create(self.database, "test", list(scopes), charger, self.now)
 
     def ask(self, method, path, *, key=None, headers=None, **options):
         """The answer. key: "" for none; json, content, params as httpx has them."""

@@ -2,7 +2,7 @@
 
 import re
 
-from tillback.api import security
+from tillback.api import keys
 
 
 def test_the_documentation_loads_nothing_from_elsewhere(api):
@@ -34,14 +34,14 @@ def test_every_path_of_the_api_wants_a_key(api):
 
 def test_every_path_of_the_api_wants_a_scope(api):
     """One of them, before anything is looked at; and each scope opens something."""
-    keys = {scope: api.new_key(scope) for scope in security.SCOPES}
+    given = {scope: api.new_key(scope) for scope in keys.SCOPES}
     opened = set()
     for method, path, _ in operations(api):
-        allowed = [scope for scope, key in keys.items()
+        allowed = [scope for scope, key in given.items()
                    if api.ask(method, filled(path), key=key).status_code != 403]  # fmt: skip
         assert len(allowed) == 1, (method, path, allowed)
         opened |= set(allowed)
-    assert opened <= set(security.SCOPES)
+    assert opened <= set(keys.SCOPES)
 
 
 def test_every_error_is_described_as_a_problem(api):

@@ -6,6 +6,7 @@ import pytest
 
 from host_tests.tillback.api.client import problem
 from tillback.api import webhook_endpoints
+from tillback.api.idempotency import Idempotency
 from tillback.db.tables import IdempotentAnswer
 
 PATH = "/v1/webhook-endpoints"
@@ -71,16 +72,51 @@ def test_two_at_the_same_time_are_carried_out_once(api):
     assert len(endpoints(api)) == 1
 
 
-def test_what_broke_off_is_taken_up_again(api):
-    """The process died after the endpoint was made and before its answer was kept."""
-    first = api.post(PATH, ASKED, "key-1").json()
-    with api.database.write() as session:
-        row = session.query(IdempotentAnswer).one()
-        row.status = row.body = None
+class Died(BaseException):
+    """The process is no more."""
+
+
+def died(*_):
+    raise Died
+
+
+def test_who_dies_before_anything_was_done_is_taken_up_again(api, monkeypatch):
+    monkeypatch.setattr(webhook_endpoints.webhooks, "new_secret", died)
+    with pytest.raises(Died):
+        api.post(PATH, ASKED, "key-1")
+    monkeypatch.undo()
     problem(api.post(PATH, ASKED, "key-1"), 409, "in-progress")
+    assert endpoints(api) == []
     api.now += datetime.timedelta(seconds=61)
-    assert api.post(PATH, ASKED, "key-1").json() == first
+    assert api.post(PATH, ASKED, "key-1").status_code == 201
     assert len(endpoints(api)) == 1
+
+
+def test_who_dies_before_the_answer_is_sent_has_kept_it(api, monkeypatch):
+    monkeypatch.setattr(Idempotency, "_end", died)
+    with pytest.raises(Died):
+        api.post(PATH, ASKED, "key-1")
+    monkeypatch.undo()
+    again = api.post(PATH, ASKED, "key-1")
+    assert again.status_code == 201 and again.headers["Idempotent-Replayed"] == "true"
+    assert [one["id"] for one in endpoints(api)] == [again.json()["id"]]
+
+
+def test_who_is_so_slow_that_another_took_over_does_nothing(api, monkeypatch):
+    check, others = webhook_endpoints.webhooks.check_url, []
+
+    def slow(url):
+        if not others:
+            others.append(None)
+            api.now += datetime.timedelta(seconds=61)
+            others[0] = api.post(PATH, ASKED, "key-1")
+        return check(url)
+
+    monkeypatch.setattr(webhook_endpoints.webhooks, "check_url", slow)
+    problem(api.post(PATH, ASKED, "key-1"), 409, "in-progress")
+    assert others[0].status_code == 201
+    assert [one["id"] for one in endpoints(api)] == [others[0].json()["id"]]
+    assert api.post(PATH, ASKED, "key-1").json() == others[0].json()
 
 
 def test_what_failed_here_may_be_tried_again(api, monkeypatch):

@@ -9,6 +9,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 
 from tillback.api import (
+    authorizations,
     chargers,
     problems,
     receipts,
@@ -29,7 +30,9 @@ ABOUT = """The tills' backend: who may charge, what goes on, what it cost.
 Every request carries `Authorization: Bearer tb_...`; a key has scopes. Every error is a
 `application/problem+json` (RFC 9457) whose `type` explains itself. A POST under an
 `Idempotency-Key` is carried out once. Lists come in pages, with cursors."""
-_RESOURCES = (chargers, sessions, usage_records, receipts, tokens, webhook_endpoints)
+_RESOURCES = (
+    authorizations, chargers, sessions, usage_records, receipts, tokens, webhook_endpoints,
+)  # fmt: skip
 
 
 def utc_now() -> datetime.datetime:
@@ -37,10 +40,14 @@ def utc_now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
-def create_app(database: Database, *, clock: Clock = utc_now, rate: Rate | None = None) -> FastAPI:
+def create_app(
+    database: Database, *, clock: Clock = utc_now, rate: Rate | None = None,
+    provider: str | None = None,
+) -> FastAPI:  # fmt: skip
     """The application: /v1/..., /docs, /openapi.json and /problems.
 
-    Each process that serves it has rate limits of its own."""
+    provider: the name of the payment provider that holds money for cards and wallets; None: they
+    are refused. Each process that serves it has rate limits of its own."""
     app = FastAPIOffline(
         title="tillback", version="1", description=ABOUT, redoc_url=None,
         middleware=[
@@ -50,7 +57,7 @@ def create_app(database: Database, *, clock: Clock = utc_now, rate: Rate | None 
         ],
         exception_handlers=problems.HANDLERS,
     )  # fmt: skip
-    app.state.database, app.state.clock = database, clock
+    app.state.database, app.state.clock, app.state.provider = database, clock, provider
     for one in _RESOURCES:
         app.include_router(one.router, prefix="/v1")
     app.add_api_route(problems.BASE + "{name}", _explain, include_in_schema=False)

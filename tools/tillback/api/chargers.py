@@ -13,9 +13,10 @@ from tillback.api import cursors, prices, problems
 from tillback.api.context import Data, Now
 from tillback.api.cursors import CursorText, Limit, Page
 from tillback.api.fields import ChargerInPath, Said
+from tillback.api.keys import Caller
 from tillback.api.prices import PriceSaid
 from tillback.api.problems import Problem
-from tillback.api.security import Caller, needs
+from tillback.api.security import needs
 from tillback.db.tables import Charger, Event, LiveMeter, Status, Tariff, UsageRecord
 
 router = APIRouter(tags=["chargers"])

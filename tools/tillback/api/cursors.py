@@ -14,8 +14,8 @@ from fastapi import Query
 from evtill.core import jws
 from evtill.core.errors import EvtillError
 from tillback.api.fields import Said
+from tillback.api.keys import Caller
 from tillback.api.problems import Problem
-from tillback.api.security import Caller
 
 _MAC_BYTES = 16
 

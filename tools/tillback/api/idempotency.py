@@ -1,8 +1,8 @@
 """`Idempotency-Key`: a POST that is sent again gets the first one's answer, for 24 hours.
 
-What a request does is durable before its answer is kept, and the process may die in between: so a
-key that is under way for longer than LEASE_S may be taken up again, and whatever makes something
-names it by name_of(), which is the same then."""
+A route that makes something keeps its answer in the transaction that makes it (answer()): should
+the process die, either both are there or neither is. A key that is under way for longer than
+LEASE_S is of a process that died, and may be taken up again."""
 
 import asyncio
 import datetime
@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Header, Request
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
-from starlette.responses import Response
+from sqlalchemy.orm import Session
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tillback.api.fields import Said
+from tillback.api.keys import Caller
 from tillback.api.problems import MEDIA_TYPE, Problem
-from tillback.api.security import Caller, Clock
+from tillback.api.security import Clock
 from tillback.db.database import Database, stamp
 from tillback.db.tables import IdempotentAnswer
 
@@ -46,13 +49,22 @@ class Kept:
     body: bytes
 
 
-def name_of(request: Request, length: int = 32) -> str | None:
-    """A name in hex for what the request makes: the same for the same key of the same caller."""
-    key = request.headers.get("Idempotency-Key")
-    if key is None:
-        return None
-    text = f"{request.state.caller.key}\0{key}"
-    return hashlib.sha256(text.encode()).hexdigest()[:length]
+def answer(session: Session, request: Request, said: Said, status: int = 201) -> Response:
+    """What a route returns, kept with this transaction. Raises Problem where somebody else has
+    taken the request up since: then nothing of this one is to stay."""
+    response = JSONResponse(said.model_dump(mode="json"), status)
+    lease: str | None = getattr(request.state, "lease", None)
+    if lease is not None:
+        at = IdempotentAnswer.api_key == request.state.caller.key
+        mine = session.scalars(
+            select(IdempotentAnswer)
+            .where(at, IdempotentAnswer.key == request.headers["Idempotency-Key"])
+            .with_for_update()
+        ).one_or_none()
+        if mine is None or mine.created_at != lease or mine.status is not None:
+            raise Problem("in-progress", headers={"Retry-After": "1"})
+        mine.status, mine.body = status, bytes(response.body)
+    return response
 
 
 class Idempotency:
@@ -75,15 +87,16 @@ class Idempotency:
         except Problem as problem:
             await problem.response()(scope, receive, send)
             return
-        if kept is not None:
+        if isinstance(kept, Kept):
             kind = "application/json" if kept.status < 400 else MEDIA_TYPE
             headers = {"Idempotent-Replayed": "true"}
             await Response(kept.body, kept.status, headers, kind)(scope, receive, send)
             return
-        await self._carry_out(scope, receive, send, caller.key, key)
+        scope["state"]["lease"] = kept
+        await self._carry_out(scope, receive, send, (caller.key, key, kept))
 
     async def _carry_out(
-        self, scope: Scope, receive: Receive, send: Send, caller: str, key: str
+        self, scope: Scope, receive: Receive, send: Send, of: tuple[str, str, str]
     ) -> None:
         """Keeps the answer before it is sent: whoever has seen it will see it again."""
         start: Message = {}
@@ -96,19 +109,20 @@ class Idempotency:
                 return
             body.extend(message.get("body", b""))
             if not message.get("more_body", False):
-                await asyncio.to_thread(self._end, caller, key, start["status"], bytes(body))
+                await asyncio.to_thread(self._end, *of, start["status"], bytes(body))
                 await send(start)
                 await send({"type": "http.response.body", "body": bytes(body)})
 
         try:
             await self._app(scope, receive, collect)
         except Exception:
-            await asyncio.to_thread(self._end, caller, key, 500, b"")
+            await asyncio.to_thread(self._end, *of, 500, b"")
             raise
 
-    def _begin(self, caller: str, key: str, digest: str, again: bool = True) -> Kept | None:
-        """What was answered; None: nobody has begun, go on. Raises Problem."""
+    def _begin(self, caller: str, key: str, digest: str, again: bool = True) -> Kept | str:
+        """What was answered; or the lease under which to go on. Raises Problem."""
         now = self._clock()
+        lease = stamp(now)
         try:
             with self._database.write() as session:
                 session.execute(delete(IdempotentAnswer).where(
@@ -117,27 +131,28 @@ class Idempotency:
                 if row is None:
                     session.add(IdempotentAnswer(
                         api_key=caller, key=key, request_sha256=digest, status=None, body=None,
-                        created_at=stamp(now),
+                        created_at=lease,
                     ))  # fmt: skip
-                    return None
+                    return lease
                 if row.request_sha256 != digest:
                     raise Problem("idempotency-key")
                 if row.status is not None:
                     return Kept(row.status, row.body or b"")
                 if row.created_at >= stamp(now - datetime.timedelta(seconds=LEASE_S)):
                     raise Problem("in-progress", headers={"Retry-After": "1"})
-                row.created_at = stamp(now)
-                return None
+                row.created_at = lease
+                return lease
         except IntegrityError:  # another process was faster
             if not again:
                 raise
             return self._begin(caller, key, digest, again=False)
 
-    def _end(self, caller: str, key: str, status: int, body: bytes) -> None:
-        """Keeps an answer; of one that says nothing for good, forgets that it was asked for."""
+    def _end(self, caller: str, key: str, lease: str, status: int, body: bytes) -> None:
+        """Keeps an answer that is not kept yet; of one that says nothing for good, forgets that it
+        was asked for."""
         with self._database.write() as session:
-            row = session.get(IdempotentAnswer, (caller, key))
-            if row is None:
+            row = session.get(IdempotentAnswer, (caller, key), with_for_update=True)
+            if row is None or row.status is not None or row.created_at != lease:
                 return
             if status >= 500 or status in _NOT_KEPT:
                 session.delete(row)

@@ -11,8 +11,9 @@ from tillback import receipt
 from tillback.api import problems
 from tillback.api.context import Data
 from tillback.api.fields import RecordInPath
+from tillback.api.keys import Caller
 from tillback.api.problems import Problem
-from tillback.api.security import Caller, needs
+from tillback.api.security import needs
 from tillback.db.database import Database
 from tillback.db.tables import Charger, KeyRotation, UsageRecord
 from tillctl.key_ring import KeyRing

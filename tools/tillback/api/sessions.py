@@ -15,7 +15,8 @@ from tillback.api.chargers import count, statuses
 from tillback.api.context import Data
 from tillback.api.cursors import CursorText, Limit, Page
 from tillback.api.fields import ChargerId, Said
-from tillback.api.security import Caller, needs
+from tillback.api.keys import Caller
+from tillback.api.security import needs
 from tillback.db.tables import Charger, LiveMeter, Tariff, UsageRecord
 
 router = APIRouter(tags=["sessions"])

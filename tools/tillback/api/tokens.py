@@ -10,8 +10,9 @@ from tillback.api import cursors, problems
 from tillback.api.context import Data, Now
 from tillback.api.cursors import CursorText, Limit, Page
 from tillback.api.fields import Amount, Asked, Moment, Said, TokenInPath, Words
+from tillback.api.keys import Caller
 from tillback.api.problems import Problem
-from tillback.api.security import Caller, needs
+from tillback.api.security import needs
 from tillback.db.database import stamp
 from tillback.db.tables import Token
 from tillctl.token_list import FLAGS, GROUP_MAX

@@ -12,8 +12,10 @@ from tillback.api import cursors, problems
 from tillback.api.context import Data
 from tillback.api.cursors import CursorText, Limit, Page
 from tillback.api.fields import ChargerId, Moment, RecordInPath, Ref, Said
+from tillback.api.keys import Caller
 from tillback.api.problems import Problem, invalid
-from tillback.api.security import Caller, needs
+from tillback.api.security import needs
+from tillback.db import settled
 from tillback.db.tables import Bill, UsageRecord
 
 router = APIRouter(tags=["usage records"])
@@ -76,6 +78,10 @@ def list_usage_records(
     query = select(UsageRecord, Bill).outerjoin(Bill, Bill.record == UsageRecord.id)
     query = query.where(UsageRecord.row > (after or 0), *_conditions(filters))
     with database.read() as session:
+        try:
+            query = query.where(UsageRecord.row <= settled.last_row(session, UsageRecord))
+        except settled.Unsettled:
+            raise Problem("unavailable", headers={"Retry-After": problems.AGAIN_S}) from None
         rows = session.execute(query.order_by(UsageRecord.row).limit(limit + 1))
         found = [(row.row, RecordSaid(**_said(row, bill))) for row, bill in rows]
     return cursors.page(caller, _NAME, filters, cursor, limit, found)

@@ -1,7 +1,7 @@
 """/v1/webhook-endpoints: where news are sent to."""
 
+import dataclasses
 import secrets
-import uuid
 from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
@@ -14,11 +14,12 @@ from tillback.api import cursors, problems
 from tillback.api.context import Data, Now
 from tillback.api.cursors import CursorText, Limit, Page
 from tillback.api.fields import Asked, IdInPath, Said
-from tillback.api.idempotency import IdempotencyKey, name_of
+from tillback.api.idempotency import IdempotencyKey, answer
+from tillback.api.keys import Caller
 from tillback.api.problems import Problem
-from tillback.api.security import Caller, needs
+from tillback.api.security import needs
 from tillback.db.database import stamp
-from tillback.db.tables import Delivery, WebhookEndpoint
+from tillback.db.tables import WebhookEndpoint
 from tillback.webhooks import WebhookError
 
 router = APIRouter(tags=["webhooks"])
@@ -82,33 +83,30 @@ def list_webhook_endpoints(
 
 
 @router.post(
-    "/webhook-endpoints", status_code=201,
+    "/webhook-endpoints", status_code=201, response_model=NewEndpoint,
     responses=problems.answers("media-type", "conflict", "idempotency-key"),
 )  # fmt: skip
 def create_webhook_endpoint(
     asked: EndpointAsked, request: Request, caller: Annotated[Caller, needs("webhooks:write")],
     database: Data, clock: Now, _: IdempotencyKey = None,
-) -> NewEndpoint:  # fmt: skip
+) -> Response:  # fmt: skip
     """Has news of these kinds sent to a URL, from now on."""
     try:
         webhooks.check_url(asked.url)
     except WebhookError as error:
         raise problems.invalid("body/url", str(error)) from None
-    name = "we_" + (name_of(request, 24) or secrets.token_hex(12))
     with database.write() as session:
-        row = session.get(WebhookEndpoint, name)  # made, and its answer was lost
-        if row is None:
-            standing = select(func.count()).where(WebhookEndpoint.removed_at.is_(None))
-            if (session.scalar(standing) or 0) >= MOST:
-                raise Problem("conflict", f"there are {MOST} endpoints already")
-            row = WebhookEndpoint(
-                id=name, url=asked.url, secret=webhooks.new_secret(),
-                kinds=" ".join(sorted(set(asked.kinds))), created_at=stamp(clock()),
-                removed_at=None,
-            )  # fmt: skip
-            session.add(row)
-    return NewEndpoint(id=row.id, url=row.url, kinds=row.kinds.split(), created_at=row.created_at,
-                       secret=row.secret)  # fmt: skip
+        standing = select(func.count()).where(WebhookEndpoint.removed_at.is_(None))
+        if (session.scalar(standing) or 0) >= MOST:
+            raise Problem("conflict", f"there are {MOST} endpoints already")
+        row = WebhookEndpoint(
+            id="we_" + secrets.token_hex(12), url=asked.url, secret=webhooks.new_secret(),
+            kinds=" ".join(sorted(set(asked.kinds))), created_at=stamp(clock()), removed_at=None,
+        )  # fmt: skip
+        session.add(row)
+        said = NewEndpoint(id=row.id, url=row.url, kinds=row.kinds.split(),
+                           created_at=row.created_at, secret=row.secret)  # fmt: skip
+        return answer(session, request, said)
 
 
 @router.get("/webhook-endpoints/{id}", responses=problems.answers("not-found"))
@@ -133,18 +131,17 @@ def delete_webhook_endpoint(
 
 
 @router.post(
-    "/webhook-endpoints/{id}/ping", status_code=202,
+    "/webhook-endpoints/{id}/ping", status_code=202, response_model=PingSaid,
     responses=problems.answers("not-found", "in-progress"),
 )  # fmt: skip
 def ping_webhook_endpoint(
     id: IdInPath, request: Request, caller: Annotated[Caller, needs("webhooks:write")],
     database: Data, clock: Now, _: IdempotencyKey = None,
-) -> PingSaid:  # fmt: skip
+) -> Response:  # fmt: skip
     """Sends news of the kind `ping` to this endpoint alone, to see whether it arrives."""
-    name = name_of(request) or uuid.uuid4().hex
     with database.write() as session:
-        webhooks.ping(session, _endpoint(session, id), name, stamp(clock()))
-    return PingSaid(news=name)
+        name = webhooks.ping(session, _endpoint(session, id), stamp(clock()))
+        return answer(session, request, PingSaid(news=name), 202)
 
 
 def _endpoint(session: Session, name: str) -> WebhookEndpoint:
@@ -155,17 +152,7 @@ def _endpoint(session: Session, name: str) -> WebhookEndpoint:
 
 
 def _said(session: Session, row: WebhookEndpoint) -> EndpointSaid:
-    of_it = Delivery.endpoint == row.id
-    waiting, delivered, given_up = (
-        session.scalar(select(func.count()).where(of_it, condition)) or 0
-        for condition in (
-            Delivery.due_at.is_not(None), Delivery.delivered_at.is_not(None),
-            Delivery.due_at.is_(None) & Delivery.delivered_at.is_(None),
-        )
-    )  # fmt: skip
-    failed = select(Delivery.error).where(of_it, Delivery.error != "")
-    last = session.scalars(failed.order_by(Delivery.tried_at.desc()).limit(1)).first()
+    fares = dataclasses.asdict(webhooks.fares(session, row.id))
     return EndpointSaid(
-        id=row.id, url=row.url, kinds=row.kinds.split(), created_at=row.created_at,
-        waiting=waiting, delivered=delivered, given_up=given_up, last_error=last,
-    )  # fmt: skip
+        id=row.id, url=row.url, kinds=row.kinds.split(), created_at=row.created_at, **fares
+    )

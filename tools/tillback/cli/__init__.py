@@ -7,11 +7,22 @@ from collections.abc import Callable
 
 from evtill.core.errors import EvtillError
 from tillback import logs
-from tillback.cli import admin, broker, chargers, ledger, ocpi, records, serve, tariffs
+from tillback.cli import (
+    admin,
+    api_keys,
+    broker,
+    chargers,
+    ledger,
+    ocpi,
+    records,
+    serve,
+    tariffs,
+    webhooks,
+)
 
 _DATABASE = "sqlite:///tillback.sqlite"
 _NOUNS = (  # in the order of --help
-    serve, chargers, tariffs, records, ledger, ocpi, broker, admin,
+    serve, chargers, tariffs, records, ledger, ocpi, api_keys, webhooks, broker, admin,
 )  # fmt: skip
 
 
