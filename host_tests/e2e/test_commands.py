@@ -142,6 +142,20 @@ def test_commands_that_the_state_does_not_allow(tmp_path):
     assert result.results[6] == ("accepted", "") and result.events.count("boot") == 2
 
 
+def test_what_has_become_of_a_start_is_told_and_proven(tmp_path):
+    text = HEAD + "[config]\nplug_timeout_s = 30\n" + command(5, "start", ref="a", method="app")
+    text += command(20, "diagnostics", ref="a") + command(50, "diagnostics", ref="a")
+    text += command(60, "start", ref="b", method="app") + step(65, "plug", kw=11)
+    text += command(90, "diagnostics", ref="b") + command(95, "diagnostics", ref="a")
+    text += command(200, "stop") + command(230, "diagnostics", ref="b") + step(250, "end")
+    result = run(tmp_path, text)
+    check(result)
+    told = [detail for _, detail in result.results]
+    assert told == ["", "undecided", "none before 1", "", "charging", "none before 1", "",
+                    "none before 2"]  # fmt: skip
+    assert all(row["proven"] for row in result._rows("results.jsonl"))
+
+
 def test_a_clock_set_by_command_lets_the_others_in(tmp_path):
     text = HEAD.replace("start =", "# start =") + command(5, "stop")
     text += command(10, "set_time", unix_ms=1772435655000) + step(30, "end")

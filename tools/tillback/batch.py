@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from evtill.core.tariff import Tariff
-from tillback import bills, chain, quarantine
+from tillback import bills, chain, orders, quarantine
 from tillback.alarms import Raised, sound
 from tillback.db import tables
 from tillback.db.writing import insert, insert_new, lock_chargers, lock_tariffs, pieces, upsert
@@ -53,8 +53,12 @@ def store(
     _add_statuses(session, of.get(Status, []), outcomes, at)
     insert(session, tables.CommandResult, [
         {"charger": one.charger, "command": one.command, "status": one.status,
-         "detail": one.detail, "received_at": at}
+         "detail": one.detail, "received_at": at, "proven": int(one.proven)}
         for one in of.get(Result, [])
+    ])  # fmt: skip
+    orders.answered(session, [
+        orders.Answer(one.charger, one.command, one.status == "accepted", one.detail, one.proven)
+        for one in of.get(Result, []) if one.command is not None
     ])  # fmt: skip
     latest = {one.charger: one for one in of.get(Live, [])}
     upsert(session, tables.LiveMeter, "charger", [

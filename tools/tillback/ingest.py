@@ -6,14 +6,14 @@ import datetime
 import logging
 import random
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 
 import aiomqtt
 from sqlalchemy.exc import SQLAlchemyError
 
-from tillback import chain
+from tillback import chain, orders
 from tillback.broker.rights import ROOT, UP, share_group
-from tillback.db.database import StoreError, one_line
+from tillback.db.database import StoreError, one_line, utc_now
 from tillback.intake import Ack, Counters, Intake
 from tillback.metrics import Metrics
 from tillback.mqtt import Address, Arrived, Link
@@ -22,6 +22,7 @@ from tillback.store import Store
 
 BATCH = 500  # messages of one transaction, at most
 SWEEP_S = 20
+ORDERS_S = 0.25  # between looks at what waits to be sent
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class Ingest:
         self, store: Store, broker: str | Address, *, client_id: str = "tillback",
         shared: bool = False, back_off_s: tuple[float, float] = (0.2, 10.0), keepalive_s: int = 30,
         pay_url: str | None = None, hole_after_s: float = chain.HOLE_AFTER_S,
-        metrics: Metrics | None = None,
+        metrics: Metrics | None = None, clock: Callable[[], datetime.datetime] = utc_now,
     ) -> None:  # fmt: skip
         self._broker = Address.parse(broker) if isinstance(broker, str) else broker
         self._client_id = client_id
@@ -49,6 +50,7 @@ class Ingest:
         self._store = store
         self._hole_after_s = hole_after_s
         self._metrics = metrics
+        self._clock = clock
         self._intake = Intake(store)
         self._offers = Offers(store, pay_url) if pay_url else None
         self._task: asyncio.Task[None] | None = None
@@ -130,6 +132,7 @@ class Ingest:
         )  # fmt: skip
         async with link:
             subscribing = asyncio.create_task(self._subscribe(link))
+            ordering = asyncio.create_task(self._send_orders(link))
             try:
                 self._link = link
                 while True:  # amqtt answers when what has waited is confirmed
@@ -138,6 +141,7 @@ class Ingest:
             finally:
                 self._link = None
                 subscribing.cancel()
+                ordering.cancel()
 
     async def _subscribe(self, link: Link) -> None:
         try:
@@ -189,13 +193,25 @@ class Ingest:
                 if order is not None:
                     link.send(topic.removesuffix("status") + "cmd", order)
 
+    async def _send_orders(self, link: Link) -> None:
+        """Publishes the commands that wait, while this connection lasts."""
+        await self._subscribed.wait()  # else an answer could be missed
+        while True:
+            try:
+                waiting = orders.take, self._store.database, self._clock()
+                for one in await asyncio.to_thread(*waiting):
+                    link.send(one.topic, one.body)
+            except SQLAlchemyError as error:
+                log.error("database: %s: commands wait", one_line(error))
+            await asyncio.sleep(ORDERS_S)
+
     async def _sweep(self) -> None:
         """Looks for holes that have lasted, every now and then."""
         while True:
             await asyncio.sleep(SWEEP_S)
             try:
                 await asyncio.to_thread(
-                    chain.sweep, self._store.database, datetime.datetime.now(datetime.UTC),
+                    chain.sweep, self._store.database, self._clock(),
                     self._hole_after_s,
                 )  # fmt: skip
             except SQLAlchemyError as error:

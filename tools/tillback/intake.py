@@ -129,7 +129,7 @@ class Intake:
         elif kind == "meter":
             found = messages.live(charger.id, body)
         else:
-            found = messages.result(charger.id, body)
+            found = messages.result(charger.id, body, self._store.command_key(charger.id))
         if isinstance(found, Refusal) and not self._limits.allow(charger.id, "refusal"):
             return self._drop(charger.id, "refusal")
         return found

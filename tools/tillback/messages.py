@@ -2,11 +2,13 @@
 here, no network, no clock."""
 
 import hashlib
+import hmac
 import json
 from dataclasses import dataclass
 from typing import Any
 
 from evtill.core import jws, record_check
+from evtill.core.commands import result_mac
 from evtill.core.errors import EvtillError, RecordError, SignatureError
 from tillctl.key_ring import KeyRing
 from tillctl.public_key import OpenSsl
@@ -59,6 +61,7 @@ class Result:
     command: str | None
     status: str
     detail: str
+    proven: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,15 +138,20 @@ def status(charger: str, body: bytes) -> Status | Oddity:
     return Status(charger, body, (boot, nonce))
 
 
-def result(charger: str, body: bytes) -> Result | Oddity:
-    """A command's result: kept for whoever sent it."""
+def result(charger: str, body: bytes, key: bytes | None) -> Result | Oddity:
+    """A command's result: kept for whoever sent it. key: the charger's command key, which proves
+    it."""
     found = _small_object(body) or {}
     command, detail = found.get("id"), found.get("detail")
     named = command is None or (isinstance(command, str) and command.isprintable())
     known = found.get("status") in ("accepted", "rejected")
     if not (known and named and isinstance(detail, str)):
         return Oddity(charger, "result_malformed")
-    return Result(charger, command and command[:64], found["status"], _shown(detail))
+    proven, mac = False, found.get("mac")
+    if command is not None and key and isinstance(mac, str) and (mac + detail).isprintable():
+        meant = result_mac(key, command, found["status"], detail)
+        proven = hmac.compare_digest(mac.encode(), meant.encode())
+    return Result(charger, command and command[:64], found["status"], _shown(detail), proven)
 
 
 def live(charger: str, body: bytes) -> Live | Oddity:

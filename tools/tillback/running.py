@@ -12,8 +12,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 
 from tillback import service
-from tillback.api.app import create_app, utc_now
-from tillback.db.database import Database, one_line
+from tillback.api.app import create_app
+from tillback.db.database import Database, one_line, utc_now
 from tillback.ingest import Ingest
 from tillback.metrics import Metrics
 from tillback.webhooks import Deliverer

@@ -213,7 +213,8 @@ class Play:
         _jsonl(out / "records.jsonl", self.records())
         _jsonl(out / "events.jsonl", self.events())
         _jsonl(out / "results.jsonl", [
-            {"id": row.command, "status": row.status, "detail": row.detail}
+            {"id": row.command, "status": row.status, "detail": row.detail,
+             "proven": bool(row.proven)}
             for row in self.charger.store.results()
         ])  # fmt: skip
         _jsonl(out / "display.jsonl", self.charger.display)

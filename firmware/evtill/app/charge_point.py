@@ -108,6 +108,19 @@ class ChargePoint:
             self.post("remote", (token, auth, limits))
         return why
 
+    def whereabouts(self, ref):
+        """What has become of a remote start: "charging", "reserved", "undecided" (ask again), or
+        "none before N": unless a record below seq N names it, there was no session, nor will be."""
+        session = self._till.session
+        if session and session.start["auth"]["ref"] == ref:
+            return "charging"
+        if self._queue or self._recovery.why or self.state[0] in ("authorising", "authorised"):
+            return "undecided"
+        booking = self.bookings.booking
+        if booking and booking["ref"] == ref:
+            return "reserved"
+        return "none before %d" % self._till.next_seq()
+
     def _why_busy(self):
         why = self._recovery.why or self.plug.why or self._till.why_not()
         return self.state[0] if why is None and self.state[0] != "available" else why

@@ -8,7 +8,7 @@ from binascii import a2b_base64
 from evtill.app.access import remote_auth
 from evtill.app.till import FAULTY
 from evtill.core import session as states
-from evtill.core.commands import Gate
+from evtill.core.commands import Gate, result_mac
 from evtill.core.errors import CommandError, EvtillError, JournalError, TariffError
 from evtill.core.text import plain
 
@@ -27,6 +27,7 @@ class Commands:
 
     def __init__(self, app, key, nonce):
         self._app = app
+        self._key = key
         self._taking = False  # a token list
         self._gate = Gate(app.config["charger_id"], key, nonce)
 
@@ -45,7 +46,10 @@ class Commands:
             detail, command_id = e.args if len(e.args) == 2 else (e.args[0], command_id)
             status = "rejected"
             app.events.report("command_refused", "%s: %s" % (name, detail))
-        return json.dumps({"id": command_id, "status": status, "detail": detail})
+        result = {"id": command_id, "status": status, "detail": detail}
+        if command_id is not None:  # the sender is known to be ours
+            result["mac"] = result_mac(self._key, command_id, status, detail)
+        return json.dumps(result)
 
     def _carry_out(self, name, args):
         job = {
@@ -218,8 +222,14 @@ class Commands:
         app.events.report(name, why)
 
     def _diagnostics(self, args):
-        _check(args, {}, {})
+        """args: may be: ref of a start: then it is said what has become of that."""
+        _check(args, {}, {"ref": _is_ref})
         app = self._app
+        if "ref" in args:
+            try:
+                return app.charge_point.whereabouts(args["ref"])
+            except JournalError as e:
+                raise CommandError(str(e))
         gc.collect()
         return "up %d s, heap %d used %d free, %d records and %d events wait, %s" % (
             app.clock.now_ms() // 1000, gc.mem_alloc(), gc.mem_free(), app.outbox.waiting(),

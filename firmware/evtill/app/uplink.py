@@ -177,7 +177,8 @@ class Uplink:
             self._meter_ms = now_ms
             wh, ms, cost_minor = app.till.running()
             live = {"energy_wh": wh, "duration_ms": ms, "cost_minor": cost_minor,
-                    "power_w": app.charge_point.metering.reading.power_w}  # fmt: skip
+                    "power_w": app.charge_point.metering.reading.power_w,
+                    "ref": app.till.session.start["auth"]["ref"]}  # fmt: skip
             self._publish("meter", json.dumps(live), 0)
 
     def _next_of(self, box, now_ms):

@@ -6,8 +6,10 @@ remembered until they expire, so that nothing is obeyed twice.
 """
 
 import json
+from binascii import hexlify
 
 from evtill.core import jws
+from evtill.core.crypto.hashes import hmac_sha256
 from evtill.core.errors import CommandError, SignatureError
 
 NAMES = (
@@ -21,6 +23,13 @@ _ID_MAX = 64
 _SEEN_MAX = 32
 _FIELDS = {"charger": str, "cmd": str, "id": str, "iat": int, "exp": int, "nonce": str,
            "args": dict}  # fmt: skip
+
+
+def result_mac(key, command_id, status, detail):
+    """What proves a command's result, {id, status, detail, mac}: its HMAC-SHA256 in hex under the
+    command key. That a session never began, say, is worth money."""
+    said = "evtill result\n%s\n%s\n%s" % (command_id, status, detail)
+    return hexlify(hmac_sha256(key, said.encode())).decode()
 
 
 class Gate:

@@ -1,6 +1,5 @@
 """The payment API, version 1, as an ASGI application."""
 
-import datetime
 from typing import Any
 
 from fastapi import FastAPI
@@ -23,7 +22,7 @@ from tillback.api.idempotency import Idempotency
 from tillback.api.limits import Rate
 from tillback.api.problems import Problem
 from tillback.api.security import Clock, Guard
-from tillback.db.database import Database
+from tillback.db.database import Database, utc_now
 
 ABOUT = """The tills' backend: who may charge, what goes on, what it cost.
 
@@ -33,11 +32,6 @@ Every request carries `Authorization: Bearer tb_...`; a key has scopes. Every er
 _RESOURCES = (
     authorizations, chargers, sessions, usage_records, receipts, tokens, webhook_endpoints,
 )  # fmt: skip
-
-
-def utc_now() -> datetime.datetime:
-    """The time."""
-    return datetime.datetime.now(datetime.UTC)
 
 
 def create_app(

@@ -164,7 +164,12 @@ def allow_changes(connection: sqlalchemy.Connection, table: str) -> None:
 
 def now() -> str:
     """The time, as it stands in the database: UTC with milliseconds."""
-    return stamp(datetime.datetime.now(datetime.UTC))
+    return stamp(utc_now())
+
+
+def utc_now() -> datetime.datetime:
+    """The time, with its zone."""
+    return datetime.datetime.now(datetime.UTC)
 
 
 def stamp(at: datetime.datetime) -> str:

@@ -221,6 +221,22 @@ class CommandResult(Base):
     status: Mapped[str]
     detail: Mapped[str]
     received_at: Mapped[str]
+    proven: Mapped[int | None]  # 1: by its `mac` it is the charger's own word
+
+
+class Order(Base):
+    """A command on its way to a charger (states: tillback.orders); `id` is the command's own."""
+
+    __tablename__ = "orders"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    charger: Mapped[str] = mapped_column(ForeignKey("chargers.id"))
+    name: Mapped[str]
+    args: Mapped[str]  # JSON
+    auth_ref: Mapped[str | None] = mapped_column(index=True)
+    state: Mapped[str]
+    detail: Mapped[str]
+    due_at: Mapped[str | None] = mapped_column(index=True)  # when nobody waits for it any more
+    made_at: Mapped[str]
 
 
 class Offer(Base):

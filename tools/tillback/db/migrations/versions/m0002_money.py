@@ -17,6 +17,7 @@ _APPEND_ONLY = ("tariffs", "bills", "authorization_changes", "ledger_entries", "
 
 def upgrade() -> None:
     op.add_column("chargers", sa.Column("mqtt_password_hash", sa.String()))
+    op.add_column("command_results", sa.Column("proven", sa.BigInteger()))
     _widen_records()
     _create_chargers()
     _create_money()
@@ -88,6 +89,13 @@ def _create_chargers() -> None:
         _text("since_at"), _text("alarmed_at", null=True),
     )  # fmt: skip
     op.create_index("ix_chain_gaps_since_at", "chain_gaps", ["since_at"])
+    op.create_table(
+        "orders", _text("id", key=True), _text("charger", to="chargers.id"), _text("name"),
+        _text("args"), _text("auth_ref", null=True), _text("state"), _text("detail"),
+        _text("due_at", null=True), _text("made_at"),
+    )  # fmt: skip
+    op.create_index("ix_orders_auth_ref", "orders", ["auth_ref"])
+    op.create_index("ix_orders_due_at", "orders", ["due_at"])
     op.create_table(
         "live_meters", _text("charger", to="chargers.id", key=True), _bytes("payload"),
         _text("received_at"),
