@@ -18,6 +18,7 @@ _FLAGS = (
     "--disable-background-networking", "--no-first-run", "--hide-scrollbars",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--remote-debugging-pipe",
 )  # fmt: skip
+_KEYS = {"Tab": (9, ""), "Enter": (13, "\r")}
 # Chromium reads commands from descriptor 3 and answers on 4.
 _START = (
     "import os, sys; fd = int(sys.argv[1]); os.dup2(fd, 3); os.dup2(fd, 4); "
@@ -111,6 +112,14 @@ class Chromium:
         """The page as it is printed, on the paper that its style names."""
         self.load(html)
         return base64.b64decode(self.call("Page.printToPDF", preferCSSPageSize=True)["data"])
+
+    def press(self, *keys: str) -> None:
+        """Presses keys, one after the other: "Tab", "Enter"."""
+        for key in keys:
+            code, text = _KEYS[key]
+            for kind in ("keyDown", "keyUp"):
+                self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, text=text,
+                          windowsVirtualKeyCode=code)  # fmt: skip
 
     def close(self) -> None:
         self._pipe.close()  # ends it
