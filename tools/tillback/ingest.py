@@ -198,8 +198,8 @@ class Ingest:
         await self._subscribed.wait()  # else an answer could be missed
         while True:
             try:
-                waiting = orders.take, self._store.database, self._clock()
-                for one in await asyncio.to_thread(*waiting):
+                now = self._clock()
+                for one in await asyncio.to_thread(orders.take, self._store.database, now):
                     link.send(one.topic, one.body)
             except SQLAlchemyError as error:
                 log.error("database: %s: commands wait", one_line(error))
