@@ -55,7 +55,7 @@ class Broker:
         self._runner: _Mosquitto | _Amqtt = runner(self.port, dict(users), Path(data_dir))
         if tls and isinstance(self._runner, _Mosquitto):
             self._runner.settings = (
-                f"listener {self.tls_port} {HOST}\nallow_anonymous false\n"
+                f"listener {self.tls_port} {HOST}\n"
                 f"cafile {tls.ca}\ncertfile {tls.certificate}\nkeyfile {tls.key}\n"
                 "require_certificate true\nuse_identity_as_username true\n"
             )
@@ -186,7 +186,7 @@ class _Mosquitto(Mosquitto):
         known.touch(mode=0o600)
         known.write_text("".join(f"{one}:{hashed(word)}\n" for one, word in self.users.items()))
         self._config.write_text(
-            f"per_listener_settings true\nlistener {self._port} {HOST}\n"
+            f"listener {self._port} {HOST}\n"
             f"allow_anonymous false\npassword_file {known}\n"
             f"persistence {str(self.persistent).lower()}\n"
             f"persistence_location {self.data_dir.resolve()}/\n"

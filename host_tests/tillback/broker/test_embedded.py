@@ -9,7 +9,8 @@ import pytest
 
 from tillback.broker.embedded import BrokerError, Embedded
 from tillback.broker.passwords import hashed
-from tillback.broker.registered import BACKEND, Registered
+from tillback.broker.registered import Registered
+from tillback.broker.rights import BACKEND
 from tillsim.broker import HOST, free_port
 
 A, B = "DE*EVT*A", "DE*EVT*B"
@@ -170,6 +171,37 @@ def test_a_charger_that_was_away_finds_what_came_and_only_its_own(site):
     assert play(scene()) == [(f"{BASE}/{A}/cmd", "a's")]
 
 
+def test_what_was_confirmed_is_passed_on_though_the_sender_leaves(site):
+    """amqtt itself would drop what still waits when it hears the good-bye."""
+    async def scene():
+        async with site.backend() as backend, site.a() as a:
+            await backend.subscribe(f"{BASE}/+/usage", qos=1)
+            confirmed = await asyncio.to_thread(leave_at_once, site.port, f"{BASE}/{B}/usage", 60)
+            await a.publish(f"{BASE}/{A}/usage", FENCE, qos=1)
+            return confirmed, [int(text) for _, text in await until_fence(backend)]
+
+    confirmed, heard = play(scene())
+    assert confirmed and set(heard) >= confirmed
+
+
+def leave_at_once(port, topic, count):
+    """Publishes by B and its good-bye, all in one; what was confirmed of them."""
+    with connected(port) as s:
+        publishes = b""
+        for n in range(count):
+            body = text(topic.encode()) + (n + 1).to_bytes(2, "big") + b"%d" % n
+            publishes += b"\x32" + bytes([len(body)]) + body
+        s.sendall(publishes + b"\xe0\x00")
+        said = b""
+        with contextlib.suppress(ConnectionError):
+            while more := s.recv(1000):
+                said += more
+    assert len(said) % 4 == 0
+    pubacks = [said[at : at + 4] for at in range(0, len(said), 4)]
+    assert all(one[:2] == b"\x40\x02" for one in pubacks)
+    return {int.from_bytes(one[2:], "big") - 1 for one in pubacks}
+
+
 @pytest.mark.parametrize(
     "first", [b"\x10\xff\xff\xff\x7f", b"\x32\x80\x80\x80\x01", b"\x10\x0c\x00\x04MQTT", b"GET /"]
 )
@@ -194,16 +226,23 @@ def test_a_huge_message_ends_the_connection_and_reaches_nobody(site):
 
 def send(port, topic, size):
     """A publish of that size by B, in bytes; returns when the broker has hung up."""
-    fields = [field.encode() for field in (B, "user of b", "b's")]
-    connect = b"\x00\x04MQTT\x04\xc2\x00\x3c" + b"".join(map(text, fields))
-    with socket.create_connection((HOST, port), 5) as s:
-        s.sendall(b"\x10" + bytes([len(connect)]) + connect)
-        assert s.recv(4) == b"\x20\x02\x00\x00"
+    with connected(port) as s:
         length = size + 2 + len(topic)
         digits = bytes((length >> 7 * n) & 0x7F | (0x80 if n < 3 else 0) for n in range(4))
         with contextlib.suppress(ConnectionError):
             s.sendall(b"\x30" + digits + text(topic.encode()) + bytes(size))
             assert s.recv(100) == b""
+
+
+@contextlib.contextmanager
+def connected(port):
+    """A socket on which the broker has let B in."""
+    fields = [field.encode() for field in (B, "user of b", "b's")]
+    connect = b"\x00\x04MQTT\x04\xc2\x00\x3c" + b"".join(map(text, fields))
+    with socket.create_connection((HOST, port), 5) as s:
+        s.sendall(b"\x10" + bytes([len(connect)]) + connect)
+        assert s.recv(4) == b"\x20\x02\x00\x00"
+        yield s
 
 
 def text(field):

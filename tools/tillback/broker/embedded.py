@@ -9,7 +9,8 @@ import logging
 import os
 import socket
 import threading
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -19,8 +20,7 @@ from amqtt.contexts import Action
 from amqtt.errors import MQTTError
 from amqtt.mqtt.connack import NOT_AUTHORIZED, ConnackPacket
 from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
-from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
-from amqtt.session import Session
+from amqtt.session import ApplicationMessage, Session
 
 from evtill.core.errors import EvtillError
 
@@ -106,15 +106,9 @@ class Embedded:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        broker = _Broker(
-            {
-                "listeners": {"default": {
-                    "type": "tcp", "bind": f"{_bracketed(self.host)}:{self.port}",
-                    "max_connections": _CONNECTIONS,
-                }},
-                "plugins": {f"{__name__}.GuardPlugin": {"guard": self._guard}},
-            }
-        )  # fmt: skip
+        listener = {"type": "tcp", "bind": f"{_bracketed(self.host)}:{self.port}",
+                    "max_connections": _CONNECTIONS}  # fmt: skip
+        broker = _Broker(self._guard, {"listeners": {"default": listener}, "plugins": {}})
         await broker.start()
         self._started.set()
         await self._stopping.wait()
@@ -123,31 +117,12 @@ class Embedded:
         broker.abort()
 
 
-class GuardPlugin(BaseAuthPlugin, BaseTopicPlugin):
-    """Asks the guard. Nobody is anonymous, so amqtt keeps the sessions of those who ask for it."""
-
-    @dataclass
-    class Config:
-        """guard: a Guard."""
-
-        guard: Any
-
-    async def authenticate(self, *, session: Session) -> bool:
-        return await asyncio.to_thread(self.config.guard.admits, session)
-
-    async def topic_filtering(
-        self, *, session: Session | None = None, topic: str | None = None,
-        action: Action | None = None,
-    ) -> bool:  # fmt: skip
-        verb = "publish" if action == Action.PUBLISH else "hear"
-        return session is not None and self.config.guard.may(session, verb, topic or "")
-
-
 class _Broker(amqtt.broker.Broker):
     """amqtt's broker, less some habits of 0.12.1."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, guard: Guard, config: dict[str, Any]) -> None:
         super().__init__(config)
+        self._guard = guard
         self._writers: set[Any] = set()
 
     async def stream_connected(self, reader: Any, writer: Any, listener_name: str) -> None:
@@ -176,7 +151,7 @@ class _Broker(amqtt.broker.Broker):
             )
         except (OSError, EOFError, ValueError, TimeoutError) as error:
             raise MQTTError(f"no CONNECT: {error!r}") from error
-        if not all((await self.plugins_manager.map_plugin_auth(session=session)).values()):
+        if not await asyncio.to_thread(self._guard.admits, session):
             await ConnackPacket.build(0, NOT_AUTHORIZED).to_stream(writer)
             raise MQTTError("not authorised")
         kept = self._sessions.get(session.client_id or "", (None,))[0]
@@ -186,10 +161,26 @@ class _Broker(amqtt.broker.Broker):
             for name in ("username", "password", "keep_alive", "will_flag", "will_message",
                          "will_topic", "will_qos", "will_retain"):  # fmt: skip
                 setattr(kept, name, getattr(session, name))
-            kept.parent = 1
-            return handler, kept
-        session.parent = 0
+            session = kept
+        session.parent = int(session is kept)
+        session.delivered_message_queue = _Delivery(partial(self._deliver, session, handler))
         return handler, session
+
+    async def _authenticate(self, session: Session, _: Any) -> bool:
+        """Asked already; to wait here, the session in hand, would let an older connection's end
+        come in between, and end the new one's."""
+        return True
+
+    async def _topic_filtering(self, session: Session, topic: str, action: Action) -> bool:
+        return self._guard.may(session, "publish" if action == Action.PUBLISH else "hear", topic)
+
+    async def _deliver(
+        self, session: Session, handler: BrokerProtocolHandler, message: ApplicationMessage
+    ) -> None:
+        waited_for = asyncio.get_running_loop().create_future()
+        waited_for.set_result(message)
+        if not await self._handle_message_delivery(session, handler, waited_for):
+            await handler.handle_connection_closed()
 
     async def _publish_retained_messages_for_subscription(
         self, subscription: tuple[str, int], session: Session
@@ -204,6 +195,18 @@ class _Broker(amqtt.broker.Broker):
         for writer in list(self._writers):
             if writer.transport is not None:
                 writer.transport.abort()
+
+
+class _Delivery(asyncio.Queue[ApplicationMessage]):
+    """Passes a message on (QoS 1) before the sender is told that it is taken: amqtt would drop what
+    waits when he then leaves."""
+
+    def __init__(self, deliver: Callable[[ApplicationMessage], Awaitable[None]]) -> None:
+        super().__init__()
+        self._deliver = deliver
+
+    async def put(self, item: ApplicationMessage) -> None:
+        await self._deliver(item)
 
 
 class _Reader(StreamReaderAdapter):

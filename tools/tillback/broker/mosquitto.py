@@ -13,17 +13,16 @@ from cryptography.hazmat.primitives import serialization
 from evtill.core.errors import ConfigError
 from tillback.broker import passwords, rights
 
-USER = "tillback"
-URL = "backend.url"
-FILES = ("mosquitto.conf", "chargers.acl", "backend.acl")
+CONFIG, ACL, PASSWORDS, URL = "mosquitto.conf", "acl", "passwords", "backend.url"
 
 
 def write(
     folder: Path, *, ca: Path, certificate: Path, key: Path, crl: Path | None = None,
     port: int = 8883, backend_port: int = 1883,
 ) -> Path:  # fmt: skip
-    """Writes FILES, the backend's hashed password and URL (what --broker @FILE takes) to `folder`;
-    a password that stands there already is kept. Returns mosquitto.conf. Raises ConfigError."""
+    """Writes the configuration, its rights, the backend's hashed password and URL (which --broker
+    @FILE takes) to `folder`; a password that stands there already is kept. Returns the
+    configuration's path. Raises ConfigError."""
     _check(ca, certificate, key, crl)
     if port == backend_port:
         raise ConfigError(f"port {port}: chargers and backend want one each")
@@ -31,7 +30,7 @@ def write(
     paths = {"ca": ca, "certificate": certificate, "key": key, "crl": crl}
     given: dict[str, Any] = {
         name: path.resolve() if path else None for name, path in paths.items()
-    } | {"folder": folder, "port": port, "backend_port": backend_port, "user": USER}
+    } | {"folder": folder, "port": port, "backend_port": backend_port, "user": rights.BACKEND}
     for name, path in given.items():
         if "\n" in str(path):
             raise ConfigError(f"{name}: a line break in a path")
@@ -39,14 +38,17 @@ def write(
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "data").mkdir(mode=0o700, exist_ok=True)
         password = _password(folder / URL)
-        for name in FILES:
-            _put(folder / name, _render(name, given), 0o644)
-        _put(folder / "passwords", f"{USER}:{passwords.hashed(password)}\n", 0o600)
-        url = f"mqtt://{USER}:{quote(password, safe='')}@127.0.0.1:{backend_port}\n"
-        _put(folder / URL, url, 0o600)
+        user, word = (quote(one, safe="") for one in (rights.BACKEND, password))
+        texts = {
+            CONFIG: _render(CONFIG, given), ACL: _render(ACL, given),
+            PASSWORDS: f"{rights.BACKEND}:{passwords.hashed(password)}\n",
+            URL: f"mqtt://{user}:{word}@127.0.0.1:{backend_port}\n",
+        }  # fmt: skip
+        for name, text in texts.items():
+            _put(folder / name, text)
     except OSError as error:
         raise ConfigError(f"{folder}: {error.strerror or error}") from error
-    return folder / FILES[0]
+    return folder / CONFIG
 
 
 def _password(url: Path) -> str:
@@ -68,8 +70,9 @@ def _render(name: str, given: dict[str, Any]) -> str:
     return templates.get_template(f"{name}.j2").render(given | topics)
 
 
-def _put(path: Path, text: str, mode: int) -> None:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
+def _put(path: Path, text: str) -> None:
+    """For the owner's eyes alone: mosquitto, too, will refuse to load anything else."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(text)
 
 

@@ -10,8 +10,6 @@ from amqtt.session import Session
 from tillback.broker import passwords, rights
 from tillback.store import Store
 
-BACKEND = "/tillback"  # no charger's user: a slash
-
 log = logging.getLogger(__name__)
 
 # (charger's id, its user) -> its hashed password, None where there is none.
@@ -38,7 +36,7 @@ class Registered:
 
     def admits(self, session: Session) -> bool:
         user, given = session.username or "", session.password or ""
-        if user == BACKEND:
+        if user == rights.BACKEND:
             return hmac.compare_digest(given.encode(), self.password.encode())
         charger = session.client_id or ""
         kept = self._login(charger, user)
@@ -52,6 +50,6 @@ class Registered:
         return True
 
     def may(self, session: Session, verb: str, topic: str) -> bool:
-        if session.username == BACKEND:
+        if session.username == rights.BACKEND:
             return rights.backend_may(verb, topic)
         return rights.may(session.client_id or "", verb, topic)

@@ -8,6 +8,8 @@ ROOT = "evtill/v1"
 UP = ("usage", "event", "status", "meter", "cmd/result")  # a charger publishes, the backend hears
 DOWN = ("usage/ack", "event/ack", "cmd")  # the backend publishes, a charger hears
 
+BACKEND = "/tillback"  # the backend's user: no charger's, as it has a slash
+
 
 def share_group(password: str) -> str:
     """The ingesters' group in `$share/<group>/<filter>`, which only who has the backend's password

@@ -98,7 +98,8 @@ def _api(arguments: argparse.Namespace) -> int:
 def _embedded(store: Store, arguments: argparse.Namespace) -> Iterator[str]:
     """Runs a broker of our own; its URL, which `tillback command` finds too."""
     from tillback.broker.embedded import Embedded
-    from tillback.broker.registered import BACKEND, Registered, login
+    from tillback.broker.registered import Registered, login
+    from tillback.broker.rights import BACKEND
 
     guard = Registered(login(store))
     host, port = arguments.mqtt_listen
