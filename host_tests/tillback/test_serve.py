@@ -16,6 +16,7 @@ import pytest
 
 from evtill.core import jws
 from host_tests.fakes import records
+from host_tests.fakes.mqtt_client import hush
 from tillback.cli import main
 from tillsim.broker import HOST, Broker, free_port
 
@@ -98,9 +99,11 @@ class Serving(Program):
 
 
 async def refused(serving, password):
+    client = serving.charger(password)
     with pytest.raises(aiomqtt.MqttError):
-        async with serving.charger(password):
+        async with client:
             pass
+    hush(client)
 
 
 def test_a_registered_charger_is_acknowledged(registered, capsys):

@@ -54,11 +54,10 @@ class Broker:
             raise BrokerError("TLS with client certificates needs mosquitto")
         self._runner: _Mosquitto | _Amqtt = runner(self.port, dict(users), Path(data_dir))
         if tls and isinstance(self._runner, _Mosquitto):
-            self._runner.settings = (
-                f"listener {self.tls_port} {HOST}\n"
-                f"cafile {tls.ca}\ncertfile {tls.certificate}\nkeyfile {tls.key}\n"
-                "require_certificate true\nuse_identity_as_username true\n"
-            )
+            self._runner.listen_too(
+                self.tls_port, f"cafile {tls.ca}\ncertfile {tls.certificate}\nkeyfile {tls.key}\n"
+                "require_certificate true\nuse_identity_as_username true\n",
+            )  # fmt: skip
         self.running = False
 
     @property
@@ -123,14 +122,14 @@ def free_port() -> int:
 
 
 class Mosquitto:
-    """mosquitto with a configuration file that has a listener at `port`; a context manager too."""
+    """mosquitto with a configuration file that has listeners at `ports`; a context manager too."""
 
-    def __init__(self, config: Path, port: int) -> None:
-        self._config, self._port = config, port
+    def __init__(self, config: Path, *ports: int) -> None:
+        self._config, self._ports = config, ports
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Returns when the port accepts connections. Raises BrokerError."""
+        """Returns when the ports accept connections. Raises BrokerError."""
         said = self._config.with_suffix(".log")
         try:
             with open(said, "ab") as log:
@@ -141,7 +140,7 @@ class Mosquitto:
         except (OSError, DebianMissing) as error:
             raise BrokerError(f"mosquitto: {error}") from error
         deadline = time.monotonic() + _START_S
-        while not _listening(self._port):
+        while not all(map(_listening, self._ports)):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
                 raise BrokerError(f"mosquitto does not listen: see {said}")
@@ -177,8 +176,12 @@ class _Mosquitto(Mosquitto):
     def __init__(self, port: int, users: dict[str, str], data_dir: Path) -> None:
         super().__init__(data_dir / "mosquitto.conf", port)
         self.users, self.data_dir = users, data_dir
-        self.settings = ""  # of more listeners
+        self._settings = ""  # of more listeners
         self.persistent = True
+
+    def listen_too(self, port: int, settings: str) -> None:
+        self._ports += (port,)
+        self._settings += f"listener {port} {HOST}\n{settings}"
 
     def start(self) -> None:
         self.data_dir.mkdir(parents=True, exist_ok=True)
@@ -186,12 +189,12 @@ class _Mosquitto(Mosquitto):
         known.touch(mode=0o600)
         known.write_text("".join(f"{one}:{hashed(word)}\n" for one, word in self.users.items()))
         self._config.write_text(
-            f"listener {self._port} {HOST}\n"
+            f"listener {self._ports[0]} {HOST}\n"
             f"allow_anonymous false\npassword_file {known}\n"
             f"persistence {str(self.persistent).lower()}\n"
             f"persistence_location {self.data_dir.resolve()}/\n"
             "user root\nmax_queued_messages 0\n"  # only root is ever another user in mosquitto
-            f"{self.settings}"
+            f"{self._settings}"
         )
         super().start()
 

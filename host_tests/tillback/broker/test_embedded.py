@@ -7,6 +7,7 @@ import socket
 import aiomqtt
 import pytest
 
+from host_tests.fakes.mqtt_client import hush
 from tillback.broker.embedded import BrokerError, Embedded
 from tillback.broker.passwords import hashed
 from tillback.broker.registered import Registered
@@ -64,6 +65,7 @@ async def refused(client):
     with pytest.raises(aiomqtt.MqttError):
         async with client:
             pass
+    hush(client)
 
 
 def test_each_charger_hears_and_says_its_own(site):

@@ -10,6 +10,7 @@ import aiomqtt
 import pytest
 
 from host_tests import programs
+from host_tests.fakes.mqtt_client import hush
 from tillback.broker import passwords
 from tillback.broker.rights import BACKEND, share_group
 from tillback.cli import main
@@ -71,7 +72,7 @@ class Site:
 def site(tmp_path_factory):
     programs.program("mosquitto")
     site = Site(tmp_path_factory.mktemp("site"))
-    with Mosquitto(site.folder / "mosquitto.conf", site.port) as site.broker:
+    with Mosquitto(site.folder / "mosquitto.conf", site.port, site.backend_port) as site.broker:
         yield site
 
 
@@ -96,6 +97,7 @@ async def refused(client):
     with pytest.raises(aiomqtt.MqttError):
         async with client:
             pass
+    hush(client)
 
 
 def test_each_charger_hears_and_says_its_own(site):
@@ -152,6 +154,7 @@ def test_a_rogue_says_nothing_in_anothers_name(site):
                 for topic in (f"{BASE}/{B}/usage", f"{BASE}/{B}/usage/ack", f"{BASE}/{B}/cmd"):
                     await a.publish(topic, "forged", qos=1)
                 a._client._sock_close()  # no good-bye, so the will is published
+            hush(a)
             async with site.charger(A) as a:
                 await a.publish(f"{BASE}/{A}/usage", FENCE, qos=1)
                 await backend.publish(f"{BASE}/{B}/usage/ack", FENCE, qos=1)
@@ -317,6 +320,25 @@ def encode_length(n):
     """A remaining length (MQTT 3.1.1, 2.2.3)."""
     low, high = n % 128, n // 128
     return bytes([low | 0x80]) + encode_length(high) if high else bytes([low])
+
+
+def test_a_backend_on_another_machine_comes_over_tls(tmp_path):
+    programs.program("mosquitto")
+    site = Site(tmp_path)
+    site.configure(**{"backend-host": "localhost"})
+    url = site.url_file.read_text().strip()
+    address = Address.parse(url, site.ca.certificate)
+
+    async def scene():
+        async with address.client(timeout=5) as backend, site.charger(A) as a:
+            await backend.subscribe(f"{BASE}/+/usage", qos=1)
+            await a.publish(f"{BASE}/{A}/usage", "record", qos=1)
+            await a.publish(f"{BASE}/{A}/usage", FENCE, qos=1)
+            assert await until_fence(backend) == [[(f"{BASE}/{A}/usage", "record")]]
+        await refused(address.client(timeout=5, password="wrong"))
+
+    with Mosquitto(site.folder / "mosquitto.conf", site.port, site.backend_port):
+        play(scene())
 
 
 def test_the_configuration_written_again_keeps_the_password(site, capsys):

@@ -18,10 +18,11 @@ CONFIG, ACL, PASSWORDS, URL = "mosquitto.conf", "acl", "passwords", "backend.url
 
 def write(
     folder: Path, *, ca: Path, certificate: Path, key: Path, crl: Path | None = None,
-    port: int = 8883, backend_port: int = 1883,
+    port: int = 8883, backend_port: int = 1883, backend_host: str | None = None,
 ) -> Path:  # fmt: skip
     """Writes the configuration, its rights, the backend's hashed password and URL (which --broker
-    @FILE takes) to `folder`; a password that stands there already is kept. Returns the
+    @FILE takes) to `folder`; a password that stands there already is kept. backend_host:
+    the name by which a backend on another machine calls the broker, then over TLS. Returns the
     configuration's path. Raises ConfigError."""
     _check(ca, certificate, key, crl)
     if port == backend_port:
@@ -30,7 +31,8 @@ def write(
     paths = {"ca": ca, "certificate": certificate, "key": key, "crl": crl}
     given: dict[str, Any] = {
         name: path.resolve() if path else None for name, path in paths.items()
-    } | {"folder": folder, "port": port, "backend_port": backend_port, "user": rights.BACKEND}
+    } | {"folder": folder, "port": port, "backend_port": backend_port,
+         "backend_host": backend_host, "user": rights.BACKEND}
     for name, path in given.items():
         if "\n" in str(path):
             raise ConfigError(f"{name}: a line break in a path")
@@ -38,11 +40,12 @@ def write(
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "data").mkdir(mode=0o700, exist_ok=True)
         password = _password(folder / URL)
+        scheme = "mqtts" if backend_host else "mqtt"
         user, word = (quote(one, safe="") for one in (rights.BACKEND, password))
         texts = {
             CONFIG: _render(CONFIG, given), ACL: _render(ACL, given),
             PASSWORDS: f"{rights.BACKEND}:{passwords.hashed(password)}\n",
-            URL: f"mqtt://{user}:{word}@127.0.0.1:{backend_port}\n",
+            URL: f"{scheme}://{user}:{word}@{backend_host or '127.0.0.1'}:{backend_port}\n",
         }  # fmt: skip
         for name, text in texts.items():
             _put(folder / name, text)

@@ -23,12 +23,16 @@ def add_parser(command: AddCommand) -> None:
     config.add_argument("--port", type=_port, default=8883, help="the chargers' (default 8883)")
     config.add_argument("--backend-port", type=_port, default=1883,
                         help="the backend's, on the loopback interface (default 1883)")
+    config.add_argument("--backend-host", metavar="NAME",
+                        help="the broker's name in its certificate, where a backend is on another "
+                        "machine: its port is then on every interface, with TLS")  # fmt: skip
 
 
 def _config(arguments: argparse.Namespace) -> int:
     file = mosquitto.write(
         arguments.folder, ca=arguments.ca, certificate=arguments.cert, key=arguments.key,
         crl=arguments.crl, port=arguments.port, backend_port=arguments.backend_port,
+        backend_host=arguments.backend_host,
     )  # fmt: skip
     print(f"start the broker: mosquitto -c {file}")
     print(f"and the backend: tillback serve --broker @{file.with_name(mosquitto.URL)}")
