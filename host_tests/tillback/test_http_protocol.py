@@ -36,7 +36,7 @@ def play(client, within_s=SOON_S):
 
     async def run():
         app = Starlette(routes=[Route("/", echo, methods=["GET", "POST"]), Route("/much", much)])
-        server = HttpServer(Bodies(app, within_s=within_s), "127.0.0.1:0")
+        server = HttpServer(Bodies(app, within_s=within_s), "127.0.0.1", 0)
         task = asyncio.create_task(server.run())
         host, port = server.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
