@@ -11,7 +11,7 @@ from tillback import alarms, ledger, news
 from tillback.alarms import Raised
 from tillback.db.tables import Authorization, Entry, Token, UsageRecord
 from tillback.ledger import Booking
-from tillback.payments import states
+from tillback.payments import refunds, states
 from tillback.vat import split_vat
 from tillctl import amounts
 
@@ -46,6 +46,7 @@ class _Books:
         self._alarms: list[Raised] = []
         self._news: list[news.Piece] = []
         self._steps: list[states.Step] = []
+        self._changed: list[str | None] = []  # references whose bill was amended
 
     def add(self, record: dict[str, Any], billed_minor: int) -> None:
         """Books one record and has its authorisation go on."""
@@ -67,7 +68,9 @@ class _Books:
         alarms.sound(self._session, self._alarms, self._at)
         news.tell(self._session, self._news, self._at)
         states.write(self._session, self._steps)
-        for one in (self._bookings, self._alarms, self._news, self._steps):
+        for ref in self._changed:
+            self._settle_difference(ref)
+        for one in (self._bookings, self._alarms, self._news, self._steps, self._changed):
             one.clear()
 
     def _settle(self, record: dict[str, Any], auth: Authorization | None) -> None:
@@ -106,6 +109,7 @@ class _Books:
                 first, ref = known.record or first, known.auth_ref
                 before = ledger.of_record(self._session, first, [_BILL])
                 newest = self._newest_seq(first) < record["seq"]
+                self._changed.append(ref)
                 postings = _change(before, postings) if newest else {}
         return Booking(f"{_BILL}:{record['id']}", record["currency"], postings, first, ref)
 
@@ -130,6 +134,12 @@ class _Books:
         query = select(func.max(UsageRecord.seq)).join(Entry, UsageRecord.id == id_)
         booked = query.where(Entry.record == first, Entry.kind == _BILL)
         return self._session.scalar(booked) or 0
+
+    def _settle_difference(self, ref: str | None) -> None:
+        """What an amendment leads to where the money was taken already."""
+        auth = self._locked({ref}).get(ref) if ref is not None else None
+        if auth is not None and auth.state in states.TAKEN:
+            refunds.settle_difference(self._session, auth, self._at)
 
     def _party(self, record: dict[str, Any], auth: Authorization | None) -> str:
         token = record["auth"]["token"]

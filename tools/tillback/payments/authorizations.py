@@ -12,6 +12,7 @@ from tillback.db.database import stamp
 from tillback.db.tables import Authorization, Charger, Token
 from tillback.payments import states
 from tillback.payments.states import PaymentError
+from tillback.payments.units import unit_minor
 
 METHODS = ("rfid", "app", "card", "wallet", "prepaid", "terminal")  # as in usage records
 INVOICE = "invoice"  # the provider that holds nothing: its account gets an invoice
@@ -157,6 +158,9 @@ def _check(session: Session, asked: Asked) -> None:
         raise PaymentError("hold_minor: an invoice holds nothing")
     if asked.provider != INVOICE and not 0 < asked.hold_minor <= MINOR_MAX:
         raise PaymentError(f"hold_minor: want 1 to {MINOR_MAX}")
+    unit = unit_minor(asked.provider, asked.currency)
+    if asked.hold_minor % unit:
+        raise PaymentError(f"hold_minor: want a multiple of {unit} for {asked.currency}")
     most = MINOR_MAX if asked.provider == INVOICE else asked.hold_minor
     if asked.ceiling_minor is not None and not 0 < asked.ceiling_minor <= most:
         raise PaymentError(f"ceiling_minor: want 1 to {most}")
