@@ -26,7 +26,7 @@ from tillback.payments import authorizations, disputes, refunds
 from tillback.payments.authorizations import Asked
 from tillback.payments.settle import Settler
 from tillback.payments.simulated import BROKEN, DOWN, LOST, NO_COVER, Simulated
-from tillback.payments.units import UNITS
+from tillback.payments.units import UNITS, movable_minor
 
 SOAK = pytest.mark.skipif(not os.environ.get("EVTILL_SOAK"), reason="long: make soak")
 FAULTS = st.lists(st.sampled_from(["", DOWN, LOST, BROKEN]), max_size=4)
@@ -270,7 +270,9 @@ class Money(RuleBasedStateMachine):
             back = session.scalars(select(Refund)).all()
             there = {name: minor for name, _, minor in ledger.balances(session)}
             stored = session.scalars(select(UsageRecord.id)).all()
+            owed = [auth.ref for auth in auths if _owes(session, auth)]
         assert sorted(stored) == sorted(one["id"] for one in self.sent)
+        assert owed == []
         assert not [one for one in auths if one.state in UNDER_WAY]
         assert not [one for one in back if one.state == refunds.PENDING]
         known = {one.provider_ref: one for one in auths if one.provider_ref is not None}
@@ -284,6 +286,14 @@ class Money(RuleBasedStateMachine):
         kept = there.get("provider_fees", 0) + there.get("disputed", 0)
         assert there.get("provider:simulated", 0) == real - kept
         self.real.close()
+
+
+def _owes(session: Session, auth: Authorization) -> bool:
+    """Whether it has taken more than is billed, and could give that back."""
+    if auth.state not in ("captured", "partly_refunded") or auth.record is None:
+        return False
+    owed = min(-ledger.receivable(session, auth.record)[1], refunds.left_minor(session, auth))
+    return owed > 0 and movable_minor(auth.provider, auth.currency, owed) > 0
 
 
 def run(

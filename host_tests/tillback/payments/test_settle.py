@@ -222,6 +222,20 @@ def test_a_cancelled_hold_is_given_back_even_if_its_answer_was_lost(world):
     assert [one.state for one in world.provider.payments.values()] == ["released"]
 
 
+def test_a_hold_that_is_cancelled_while_it_is_made_is_given_back(world):
+    ref = world.do(authorizations.create, CARD).ref
+    hold = world.provider.hold
+
+    def while_holding(*given):
+        world.do(authorizations.cancel, ref, "no car")
+        return hold(*given)
+
+    world.provider.hold = while_holding
+    world.run()
+    assert world.auth(ref).state == "released"
+    assert [one.state for one in world.provider.payments.values()] == ["released"]
+
+
 def test_a_record_that_overtakes_the_release_is_still_paid(world):
     ref = world.held()
     world.do(authorizations.not_started, ref, "not plugged")
