@@ -1,29 +1,19 @@
-"""`tillback` as a program: commands, one-line errors, and a backend that is killed under load."""
+"""`tillback` as a program: commands and one-line errors."""
 
-import asyncio
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 
-import aiomqtt
 import pytest
 
-from evtill.core import jws, key_rotation
+from evtill.core import key_rotation
 from host_tests.fakes import records
 from tillback.cli import main
 from tillback.intake import Intake
 from tillback.store import Store
 from tillctl.__main__ import main as tillctl
-from tillsim.broker import HOST, Broker
 
 ACK_KEY = bytes(range(32))
 SIGNER = records.Signer()
 PREFIX = f"evtill/v1/{records.CHARGER}"
-COUNT = 2000 if os.environ.get("EVTILL_SOAK") else 40
 
 
 @pytest.fixture
@@ -98,72 +88,6 @@ def test_a_charger_keeps_its_keys(database, tmp_path, capsys):
     (tmp_path / "ack.key").write_text("00" * 32)
     assert register(database, tmp_path) == 1
     assert "registered already" in capsys.readouterr().err
-
-
-class Backend:
-    """`tillback serve` in a process of its own."""
-
-    def __init__(self, database, broker):
-        self._argv = [sys.executable, "-m", "tillback", "serve", "--database", database,
-                      "--broker", broker.url("tillback")]  # fmt: skip
-        self.start()
-
-    def start(self):
-        self.process = subprocess.Popen(self._argv, stderr=subprocess.DEVNULL)
-
-    def end(self, how):
-        self.process.send_signal(how)
-        return self.process.wait(15)
-
-
-async def _publish_until_acknowledged(broker, published, disturb):
-    """A charger's outbox in small: sends what is unacknowledged again and again."""
-    waiting = {records.sha256(one): one for one in published}
-    options = {"username": "charger", "password": "c", "identifier": "charger"}
-    async with aiomqtt.Client(HOST, broker.port, **options) as client:
-        await client.subscribe(f"{PREFIX}/usage/ack", qos=1)
-
-        async def collect():
-            async for message in client.messages:
-                ack = json.loads(jws.hs256_verify(message.payload, jws.ACK, ACK_KEY))
-                assert "error" not in ack
-                waiting.pop(ack["sha256"], None)
-
-        collecting = asyncio.create_task(collect())
-        disturbing = asyncio.create_task(disturb(waiting))
-        deadline = time.monotonic() + 60 + COUNT / 10
-        while waiting:
-            assert time.monotonic() < deadline
-            for one in list(waiting.values())[:20]:
-                await client.publish(f"{PREFIX}/usage", one, qos=1)
-            await asyncio.sleep(0.2)
-        collecting.cancel()
-        await disturbing
-
-
-def test_a_backend_that_is_killed_under_load_loses_and_doubles_nothing(database, tmp_path):
-    prev, published = records.ZEROS, []
-    for seq in range(1, COUNT + 1):
-        published.append(records.signed(SIGNER, seq, prev))
-        prev = records.sha256(published[-1])
-    users = {"tillback": "t", "charger": "c"}
-    with Broker(0, users, tmp_path / "broker", engine="amqtt") as broker:
-        backend = Backend(database, broker)
-
-        async def disturb(waiting):
-            rng = random.Random(3)
-            for share in (0.9, 0.5, 0.2):
-                while len(waiting) > share * COUNT:
-                    await asyncio.sleep(rng.uniform(0, 0.01))
-                assert await asyncio.to_thread(backend.end, signal.SIGKILL) == -signal.SIGKILL
-                backend.start()
-
-        asyncio.run(_publish_until_acknowledged(broker, published, disturb))
-        assert backend.end(signal.SIGTERM) in (0, -signal.SIGTERM)  # so soon that it had not begun
-    store = Store(database)
-    assert [row.jws for row in store.records()] == published
-    assert {alarm.name for alarm in store.alarms()} == {"tariff_unknown"}
-    store.close()
 
 
 def test_a_rotated_key_goes_on_where_the_old_one_ended(database, tmp_path, capsys):

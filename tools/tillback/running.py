@@ -7,16 +7,13 @@ import logging
 from collections.abc import Awaitable, Callable
 
 import sqlalchemy
-from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 
 from tillback import service
-from tillback.api.app import create_app
 from tillback.db.database import Database, one_line, utc_now
 from tillback.ingest import Ingest
 from tillback.metrics import Metrics
-from tillback.webhooks import Deliverer
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +27,11 @@ def run(
     metrics = Metrics(database)
     checks: dict[str, service.Check] = {"database": lambda: _look(database)}
     parts: dict[str, Callable[[], Awaitable[None]]] = {}  # in the order in which they end
-    app: FastAPI | Starlette = create_app(database) if api else Starlette()
+    app = Starlette()
+    if api:
+        from tillback.api.app import create_app  # an ingester starts in half the time
+
+        app = create_app(database)
     if arguments.listen:
         host, port = arguments.listen
         server = service.HttpServer(
@@ -39,6 +40,8 @@ def run(
         parts["http"] = server.run
         log.info("HTTP on %s", server.url)
     if api:
+        from tillback.webhooks import Deliverer
+
         parts["webhooks"] = Deliverer(
             database, utc_now, allow_private=arguments.webhooks_private,
             ca_file=arguments.webhooks_ca,

@@ -9,6 +9,7 @@ from evtill.core.errors import RecordError
 from evtill.core.jws import thumbprint
 from evtill.core.text import civil, quote
 
+_printable = getattr(str, "isprintable", None)  # says it of most text at once; no board's has it
 _PAYLOAD_MAX = 24576  # bytes: what fits an envelope of core.jws
 _MAX = (1 << 53) - 1  # what every JSON reader holds exactly
 _DECIMAL = "0123456789"
@@ -93,7 +94,7 @@ def parse_ocmf(text):
     if len(parts) != 3 or parts[0] != "OCMF":
         raise RecordError("ocmf: not OCMF|{...}|{...}")
     body = parts[1].encode()
-    found = _object(body, _PAYLOAD_MAX, float)
+    found = _object(body, _PAYLOAD_MAX, _loads_decimal)
     # No parser reads a decimal exactly everywhere. Within a string the quotes would be escaped.
     literals = parts[1].split('"RV":')[1:]
     seal = _object(parts[2].encode(), 512)
@@ -136,29 +137,6 @@ def _register(literal):
     return int(whole + decimals)
 
 
-def _object(data, most, decimal=None):
-    """The JSON object in `data`; no key twice, no floats (CPython; the board's json cannot say)."""
-    if len(data) > most:
-        raise RecordError("record: longer than %d bytes" % most)
-    try:
-        text = str(data, "ascii")
-    except (UnicodeError, ValueError):
-        raise RecordError("record: not ASCII") from None
-    try:
-        try:
-            found = json.loads(
-                text, object_pairs_hook=_unique, parse_float=decimal or _refuse,
-                parse_constant=_refuse,
-            )  # fmt: skip
-        except TypeError:  # MicroPython: no hooks
-            found = json.loads(text)
-    except (ValueError, RuntimeError):  # the latter: nested too deeply
-        raise RecordError("record: not JSON") from None
-    if not isinstance(found, dict):
-        raise RecordError("record: not a JSON object")
-    return found
-
-
 def _unique(pairs):
     found = dict(pairs)
     if len(found) != len(pairs):
@@ -168,6 +146,35 @@ def _unique(pairs):
 
 def _refuse(literal):
     raise RecordError("record: %s is not an integer" % literal[:32])
+
+
+def _reader(decimal):
+    """json.loads with hooks, made once; MicroPython's has none."""
+    if not hasattr(json, "JSONDecoder"):
+        return json.loads
+    return json.JSONDecoder(
+        object_pairs_hook=_unique, parse_float=decimal, parse_constant=_refuse
+    ).decode
+
+
+_loads, _loads_decimal = _reader(_refuse), _reader(float)
+
+
+def _object(data, most, loads=_loads):
+    """The JSON object in `data`; no key twice, no floats (CPython; the board's json cannot say)."""
+    if len(data) > most:
+        raise RecordError("record: longer than %d bytes" % most)
+    try:
+        text = str(data, "ascii")
+    except (UnicodeError, ValueError):
+        raise RecordError("record: not ASCII") from None
+    try:
+        found = loads(text)
+    except (ValueError, RuntimeError):  # the latter: nested too deeply
+        raise RecordError("record: not JSON") from None
+    if not isinstance(found, dict):
+        raise RecordError("record: not a JSON object")
+    return found
 
 
 def _fields(found, where, spec):
@@ -199,6 +206,8 @@ def _is_text(value, least, most):
     """Of a length, and fit for a terminal and a database: no control characters, no half pairs."""
     if not isinstance(value, str) or not least <= len(value) <= most:
         return False
+    if _printable is not None and _printable(value):
+        return True
     for c in value:
         if c < " " or "\x7f" <= c < "\xa0" or 0xD800 <= ord(c) < 0xE000:
             return False
