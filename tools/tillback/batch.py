@@ -12,7 +12,7 @@ from evtill.core.tariff import Tariff
 from tillback import bills, chain, orders, quarantine
 from tillback.alarms import Raised, sound
 from tillback.db import tables
-from tillback.db.writing import insert, insert_new, lock_chargers, lock_tariffs, pieces, upsert
+from tillback.db.writing import among, insert, insert_new, lock_chargers, lock_tariffs, upsert
 from tillback.messages import (
     Event,
     Live,
@@ -152,12 +152,14 @@ def _add_events(
     session: Session, found: list[Event], outcomes: dict[int, str], at: str
 ) -> list[Refusal]:
     known: dict[tuple[str, str], str] = {}
-    for ids in pieces({one.said["id"] for one in found}):  # an id begins with its charger's
+    if found:
         rows = session.execute(
-            select(tables.Event.charger, tables.Event.id, tables.Event.sha256)
-            .where(tables.Event.id.in_(ids), tables.Event.charger.in_({o.charger for o in found}))
-        )  # fmt: skip
-        known |= {(charger, name): sha256 for charger, name, sha256 in rows}
+            select(tables.Event.charger, tables.Event.id, tables.Event.sha256).where(
+                among(session, tables.Event.id, {one.said["id"] for one in found}),
+                among(session, tables.Event.charger, {one.charger for one in found}),
+            )
+        )
+        known = {(charger, name): sha256 for charger, name, sha256 in rows}
     fresh, conflicts = [], []
     for one in found:
         name = one.charger, one.said["id"]

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from tillback import alarms, ledger, news
 from tillback.alarms import Raised
 from tillback.db.tables import Authorization, Entry, Token, UsageRecord
+from tillback.db.writing import among
 from tillback.ledger import Booking
 from tillback.payments import refunds, states
 from tillback.vat import split_vat
@@ -163,14 +164,18 @@ class _Books:
         if not tokens:
             return {}
         rows = self._session.execute(
-            select(Token.token, Token.account).where(Token.token.in_(tokens))
+            select(Token.token, Token.account).where(
+                among(self._session, Token.token, tokens)
+            )
         )
         return {token: account for token, account in rows}
 
     def _amended_already(self, ids: list[str]) -> dict[str, str]:
         """{record: the one that amends it} of those that came later than that."""
         rows = self._session.execute(
-            select(Entry.id, Entry.record).where(Entry.id.in_(f"{_AMENDED}:{one}" for one in ids))
+            select(Entry.id, Entry.record).where(
+                among(self._session, Entry.id, [f"{_AMENDED}:{one}" for one in ids])
+            )
         )
         return {id_.partition(":")[2]: record for id_, record in rows if record is not None}
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from tillback.alarms import Raised, sound
 from tillback.db.database import Database, stamp
 from tillback.db.tables import ChainGap, UsageRecord
-from tillback.db.writing import insert, lock_chargers, pieces
+from tillback.db.writing import among, insert, lock_chargers
 
 HOLE_AFTER_S = 300
 _ZEROS = "0" * 64
@@ -49,15 +49,12 @@ def stored(session: Session, found: Iterable[Link]) -> dict[str, Link]:
     """Those of these records and of their neighbours that are stored, by id. Their chargers are
     locked (db.writing.lock_chargers)."""
     wanted = {name for one in found for name in (one.before, one.id, one.after)}
-    known: dict[str, Link] = {}
-    for ids in pieces(wanted):
-        rows = session.connection().execute(
-            select(
-                UsageRecord.charger, UsageRecord.seq, UsageRecord.sha256, UsageRecord.prev
-            ).where(UsageRecord.id.in_(ids))
-        )
-        known |= {link.id: link for link in (Link(*row) for row in rows)}
-    return known
+    rows = session.connection().execute(
+        select(
+            UsageRecord.charger, UsageRecord.seq, UsageRecord.sha256, UsageRecord.prev
+        ).where(among(session, UsageRecord.id, wanted))
+    )
+    return {link.id: link for link in (Link(*row) for row in rows)}
 
 
 def follow(

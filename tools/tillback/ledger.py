@@ -18,11 +18,12 @@ A bill of a record that amends another one books the difference, in the account 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from evtill.core.errors import EvtillError
 from tillback.db.tables import Entry, Posting
+from tillback.db.writing import among, insert
 
 CHART = {  # an account's name, or what it begins with: what it holds
     "receivable:": "what a party owes: an account, a token, or ad_hoc",
@@ -36,7 +37,6 @@ CHART = {  # an account's name, or what it begins with: what it holds
     "waived": "what nobody will pay",
     "disputed": "what a bank took back from us",
 }
-_CHUNK = 500  # ids in one query
 
 
 class LedgerError(EvtillError):
@@ -74,17 +74,15 @@ def post(session: Session, bookings: Sequence[Booking], at: str) -> int:
             raise LedgerError(f"{one.id} is booked already, with other content")
     if not new:
         return 0
-    session.execute(insert(Entry), [
+    insert(session, Entry, [
         {"id": one.id, "kind": one.kind, "currency": one.currency, "record": one.record,
          "auth_ref": one.auth_ref, "booked_at": at}
         for one in new.values()
     ])  # fmt: skip
-    postings = [
+    insert(session, Posting, [
         {"entry": one.id, "account": account, "amount_minor": amount}
         for one in new.values() for account, amount in one.amounts.items() if amount
-    ]  # fmt: skip
-    if postings:
-        session.execute(insert(Posting), postings)
+    ])  # fmt: skip
     return len(new)
 
 
@@ -150,15 +148,13 @@ def _content(one: Booking) -> tuple[object, ...]:
 
 def _stored(session: Session, ids: list[str]) -> dict[str, Booking]:
     found: dict[str, Booking] = {}
-    for start in range(0, len(ids), _CHUNK):
-        rows = session.execute(
-            select(Entry.id, Entry.currency, Entry.record, Entry.auth_ref, Posting.account,
-                   Posting.amount_minor)
-            .outerjoin(Posting, Posting.entry == Entry.id)
-            .where(Entry.id.in_(ids[start : start + _CHUNK]))
-        )  # fmt: skip
-        for id_, currency, record, ref, account, amount in rows:
-            one = found.setdefault(id_, Booking(id_, currency, {}, record, ref))
-            if account is not None:
-                one.amounts[account] = amount
+    rows = session.execute(
+        select(Entry.id, Entry.currency, Entry.record, Entry.auth_ref, Posting.account,
+               Posting.amount_minor)
+        .outerjoin(Posting, Posting.entry == Entry.id).where(among(session, Entry.id, ids))
+    )  # fmt: skip
+    for id_, currency, record, ref, account, amount in rows:
+        one = found.setdefault(id_, Booking(id_, currency, {}, record, ref))
+        if account is not None:
+            one.amounts[account] = amount
     return found

@@ -5,10 +5,11 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tillback.db.tables import Delivery, News, WebhookEndpoint
+from tillback.db.writing import insert
 
 KINDS = {
     "usage_record.billed": "a usage record is stored and priced",
@@ -29,7 +30,7 @@ def tell(session: Session, told: Sequence[Piece], at: str) -> None:
         {"id": uuid.uuid4().hex, "kind": kind, "body": json.dumps(said), "at": at}
         for kind, said in told
     ]
-    session.execute(insert(News), rows)
+    insert(session, News, rows)
     endpoints = select(WebhookEndpoint.id, WebhookEndpoint.kinds)
     wanting = session.execute(endpoints.where(WebhookEndpoint.removed_at.is_(None)))
     sent = [
@@ -38,5 +39,4 @@ def tell(session: Session, told: Sequence[Piece], at: str) -> None:
         for endpoint, kinds in wanting.all() for row in rows
         if kinds == "*" or row["kind"] in kinds.split()
     ]  # fmt: skip
-    if sent:
-        session.execute(insert(Delivery), sent)
+    insert(session, Delivery, sent)

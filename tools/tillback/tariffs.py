@@ -12,7 +12,7 @@ from evtill.core.tariff import Tariff, split
 from tillback import bills
 from tillback.db import tables
 from tillback.db.database import Database, now
-from tillback.db.writing import insert_new, lock_tariffs, pieces
+from tillback.db.writing import among, insert_new, lock_tariffs
 
 _BATCH = 500
 
@@ -29,11 +29,10 @@ class Tariffs:
 
     def load(self, session: Session, wanted: Iterable[str]) -> None:
         """Looks tables up by their sha256."""
-        for some in pieces(list(wanted)):
-            rows = session.scalars(
-                select(tables.Tariff.table).where(tables.Tariff.sha256.in_(some))
-            )
-            self._known |= {one.sha256: one for one in map(Tariff, rows)}
+        rows = session.scalars(
+            select(tables.Tariff.table).where(among(session, tables.Tariff.sha256, wanted))
+        )
+        self._known |= {one.sha256: one for one in map(Tariff, rows)}
 
     def get(self, sha256: str) -> Tariff | None:
         """The tariff whose table has this hash, if it has been loaded."""

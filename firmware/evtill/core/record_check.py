@@ -2,6 +2,7 @@
 whoever verifies."""
 
 import json
+from binascii import unhexlify
 
 from evtill.core import record
 from evtill.core.crypto.der import spki_decode
@@ -51,9 +52,7 @@ def parse_rotation(payload):
     found = _object(payload, 1024)
     _fields(found, "", _ROTATION)
     public_key = found["public_key"]
-    found["point"] = spki_decode(
-        bytes([int(public_key[i : i + 2], 16) for i in range(0, len(public_key), 2)])
-    )
+    found["point"] = spki_decode(unhexlify(public_key))
     if thumbprint(found["point"]) != found["kid"]:
         raise RecordError("record: kid is not the thumbprint of public_key")
     return found
@@ -115,7 +114,7 @@ def parse_ocmf(text):
     for reading, literal in zip(found["RD"], literals):
         reading["unix_s"] = _ocmf_time(reading["TM"])
         reading["wh"] = _register(literal.split(",")[0])
-    return body, found, bytes([int(sd[i : i + 2], 16) for i in range(0, len(sd), 2)])
+    return body, found, unhexlify(sd)
 
 
 def _ocmf_time(stamp):
@@ -181,17 +180,23 @@ def _fields(found, where, spec):
     """Checks the dict `found` against `spec`: {key: (check, *arguments)}; nothing more or less."""
     if not isinstance(found, dict):
         raise RecordError("record: %s is not an object" % where.rstrip("."))
-    for key in found:
-        if key not in spec:
-            raise RecordError("record: unknown key %s%s" % (where, quote(str(key)[:32])))
+    if len(found) != len(spec):
+        _unknown(found, where, spec)
     for key in spec:
         if key not in found:
+            _unknown(found, where, spec)
             raise RecordError("record: %s%s is missing" % (where, key))
         rule = spec[key]
         if isinstance(rule, dict):
             _fields(found[key], where + key + ".", rule)
         elif not rule[0](found[key], *rule[1:]):
             raise RecordError("record: %s%s is not %s" % (where, key, _WANTED[rule[0]]))
+
+
+def _unknown(found, where, spec):
+    for key in found:
+        if key not in spec:
+            raise RecordError("record: unknown key %s%s" % (where, quote(str(key)[:32])))
 
 
 def _is_int(value, least=0, most=_MAX):

@@ -2,20 +2,45 @@
 transaction ends."""
 
 import zlib
-from collections.abc import Collection, Iterable
-from typing import Any, cast
+from collections.abc import Iterable
+from typing import Any
+from typing import cast as typed
 
-from sqlalchemy import Table, text
+import psycopg
+from psycopg import sql
+from sqlalchemy import ARRAY, ColumnElement, String, Table, any_, cast, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Session
 
+_COPIED = {str: "text", int: "int8", bytes: "bytea"}  # PostgreSQL's types of our columns
 _CHARGERS, _TARIFFS = 1, 2  # PostgreSQL's advisory locks: the first of two keys
 
 
 def insert(session: Session, table: type[DeclarativeBase], rows: list[dict[str, Any]]) -> None:
-    """Inserts rows; one that is there already is an error."""
-    if rows:
-        session.connection().execute(cast(Table, table.__table__).insert(), rows)
+    """Inserts rows that all give the same columns; one that is there already is an error.
+
+    On PostgreSQL by COPY, at a fraction of INSERT's cost."""
+    if not rows:
+        return
+    into = typed(Table, table.__table__)
+    if is_sqlite(session):
+        session.connection().execute(into.insert(), rows)
+        return
+    names = list(rows[0])
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
+        sql.Identifier(into.name), sql.SQL(", ").join(map(sql.Identifier, names))
+    )
+    connection = session.connection().connection
+    try:
+        with connection.cursor().copy(statement) as copy:
+            copy.set_types([_COPIED[into.c[name].type.python_type] for name in names])
+            for row in rows:
+                copy.write_row([row[name] for name in names])
+    except psycopg.Error as error:
+        raise DBAPIError.instance(
+            f"COPY {into.name}", None, error, psycopg.Error, dialect=session.get_bind().dialect
+        ) from error
 
 
 def insert_new(session: Session, table: type[DeclarativeBase], rows: list[dict[str, Any]]) -> None:
@@ -64,8 +89,12 @@ def is_sqlite(session: Session) -> bool:
     return session.get_bind().dialect.name == "sqlite"
 
 
-def pieces(values: Collection[Any], size: int = 5000) -> Iterable[list[Any]]:
-    """The values in lists that a statement has room for (SQLite takes 32,766 parameters)."""
-    whole = list(values)
-    for start in range(0, len(whole), size):
-        yield whole[start : start + size]
+def among(
+    session: Session, column: InstrumentedAttribute[str], values: Iterable[str]
+) -> ColumnElement[bool]:
+    """A condition for queries: that a text column is one of up to 30,000 values.
+
+    PostgreSQL gets them as one parameter, which is prepared once; SQLite has no such thing."""
+    if is_sqlite(session):
+        return column.in_(list(values))
+    return column == any_(cast(list(values), ARRAY(String)))
