@@ -8,6 +8,7 @@ import aiomqtt
 import pytest
 
 from host_tests import programs
+from host_tests.fakes.mqtt_client import hush
 from tillsim.broker import HOST, Broker, BrokerError, free_port
 
 USERS = {"alice": "pass word:1", "bob": "b"}
@@ -46,9 +47,11 @@ async def collect(messages, count):
 
 def test_only_users_with_their_password_connect(broker):
     async def refused(**options):
+        one = client(broker, **options)
         with pytest.raises(aiomqtt.MqttError):
-            async with client(broker, **options):
+            async with one:
                 pass
+        hush(one)
 
     async def scene():
         async with client(broker):
