@@ -131,3 +131,18 @@ def test_refunds_above_what_was_captured(database):
     assert wrong(database, given_back(600, "pending")) == []
     assert wrong(database, given_back(601, "failed")) == []
     assert wrong(database, given_back(601, "pending")) == ["ref1: 721 refunded of 720"]
+
+
+def test_more_reserved_than_was_paid_in(database):
+    def paid_in(minor):
+        return [entry("top_up:1"), posting("top_up:1", "bank", minor),
+                posting("top_up:1", "prepaid:acme", -minor)]  # fmt: skip
+
+    reserved = {"provider": "prepaid", "account": "acme", "hold_minor": 500}
+    mine = books.authorization("ref2", **reserved)
+    assert wrong(database, *paid_in(500), mine) == []
+    mine = books.authorization("ref2", **reserved)
+    assert wrong(database, *paid_in(499), mine) == [
+        "prepaid:acme has 499 EUR, of which 500 are reserved"
+    ]
+    assert wrong(database, *paid_in(-1)) == ["prepaid:acme has -1 EUR, of which 0 are reserved"]

@@ -8,6 +8,8 @@ from sqlalchemy import and_, case, func, literal, or_, select
 from sqlalchemy.orm import Session
 
 from tillback.db.tables import Authorization, Bill, Entry, Posting, Refund, UsageRecord
+from tillback.payments import prepaid
+from tillback.payments.provider import PREPAID
 from tillback.payments.states import TAKEN
 
 _OWES = or_(Posting.account.startswith("receivable:"), Posting.account.startswith("prepaid:"))
@@ -146,5 +148,25 @@ def _refunds_fit(session: Session) -> Iterator[str]:
         yield f"{ref}: {refunded} refunded of {captured}"
 
 
+def _prepaid_is_covered(session: Session) -> Iterator[str]:
+    """No account has had, or reserves, more than it has paid in."""
+    reserved = {(str(account), currency): int(minor) for account, currency, minor
+                in session.execute(
+        select(Authorization.account, Authorization.currency, func.sum(Authorization.hold_minor))
+        .where(Authorization.provider == PREPAID, Authorization.state.in_(prepaid.RESERVING))
+        .group_by(Authorization.account, Authorization.currency)
+    )}  # fmt: skip
+    paid = {(account.partition(":")[2], currency): -int(minor) for account, currency, minor
+            in session.execute(
+        select(Posting.account, Entry.currency, func.sum(Posting.amount_minor))
+        .join(Entry, Entry.id == Posting.entry).where(Posting.account.startswith("prepaid:"))
+        .group_by(Posting.account, Entry.currency)
+    )}  # fmt: skip
+    for account, currency in sorted(paid | reserved):
+        has, wants = paid.get((account, currency), 0), reserved.get((account, currency), 0)
+        if wants > has or has < 0:
+            yield f"prepaid:{account} has {has} {currency}, of which {wants} are reserved"
+
+
 _LAWS = (_entries_balance, _currencies_balance, _bills_are_booked, _captures_fit,
-         _captured_is_billed, _refunds_fit)  # fmt: skip
+         _captured_is_billed, _refunds_fit, _prepaid_is_covered)  # fmt: skip

@@ -6,11 +6,14 @@ An entry is named by what it is of, `<kind>:<what>`, and so is booked once:
 | entry | when | debit | credit |
 | --- | --- | --- | --- |
 | `bill:<record>` | a record is priced | receivable:<party> | revenue, vat:<rate> |
+| `top_up:<ref>` | an account has paid in | bank | prepaid:<account> |
 | `capture:<ref>` | the provider has taken it | provider:<name> | receivable:<party> |
 | `fee:<ref>` | it says what it keeps | provider_fees | provider:<name> |
 | `waive:<ref>` | what cannot be collected | waived | receivable:<party> |
 | `refund:<id>` | it has given back | refunds, vat:<rate>, or receivable:<party> | provider:<name> |
 | `dispute:<id>`, `dispute_won:<id>` | a bank took it back | disputed | provider:<name>; reverse |
+
+What was paid in before is no provider's: there, prepaid:<account> stands for provider:<name>.
 
 A bill of a record that amends another one books the difference, in the account of the first:
 `record` of an entry is always the session's first record."""

@@ -14,6 +14,7 @@ from tillback.cli import (
     chargers,
     ledger,
     ocpi,
+    prepaid,
     records,
     serve,
     tariffs,
@@ -22,7 +23,7 @@ from tillback.cli import (
 
 _DATABASE = "sqlite:///tillback.sqlite"
 _NOUNS = (  # in the order of --help
-    serve, chargers, tariffs, records, ledger, ocpi, api_keys, webhooks, broker, admin,
+    serve, chargers, tariffs, records, ledger, prepaid, ocpi, api_keys, webhooks, broker, admin,
 )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from tillback.payments.provider import (
     Payment,
     Repayment,
     Unsure,
+    money_account,
 )
 from tillback.payments.units import unit_minor
 
@@ -112,7 +113,7 @@ class Answer:
     def _captured(self, payment: Payment) -> None:
         auth, amount = self._auth, payment.captured_minor
         account, _ = ledger.receivable(self._session, auth.record or "")
-        amounts = {f"provider:{auth.provider}": amount, account: -amount}
+        amounts = {money_account(auth): amount, account: -amount}
         ledger.post(self._session, [self._booking("capture", amounts)], self._now)
         auth.captured_minor = amount
         known = self._book_fee(payment)
@@ -151,7 +152,7 @@ class Answer:
         auth, fee = self._auth, payment.fee_minor
         if fee is None:
             return False
-        amounts = {"provider_fees": fee, f"provider:{auth.provider}": -fee}
+        amounts = {"provider_fees": fee, money_account(auth): -fee}
         ledger.post(self._session, [self._booking("fee", amounts)], self._now)
         auth.fee_minor = fee
         return True

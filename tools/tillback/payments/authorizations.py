@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from tillback.db.database import stamp
 from tillback.db.tables import Authorization, Charger, Token
-from tillback.payments import states
+from tillback.payments import prepaid, states
+from tillback.payments.provider import PREPAID
 from tillback.payments.states import PaymentError
 from tillback.payments.units import unit_minor
 
@@ -19,6 +20,7 @@ INVOICE = "invoice"  # the provider that holds nothing: its account gets an invo
 LIFE_S = 900  # so long a session may begin
 MINOR_MAX = 100_000_000  # as the firmware takes it (net.payment_api)
 _REF_BYTES = 12
+_OURS = (INVOICE, PREPAID)  # nobody else has to be asked for the money
 
 
 class UnknownAuthorization(PaymentError):
@@ -29,9 +31,10 @@ class UnknownAuthorization(PaymentError):
 class Asked:
     """What an authorisation is to be.
 
-    With `provider` INVOICE nothing is held, and `account` (or whose `token` it is) owes. Any other
-    holds `hold_minor` on `source`: what the provider knows the payer's card by, None where the
-    payer is still to say. `ceiling_minor`: what the session may cost; at most what is held."""
+    With `provider` INVOICE nothing is held, and `account` (or whose `token` it is) owes. PREPAID
+    reserves `hold_minor` of what `account` has paid in. Any other holds `hold_minor` on `source`:
+    what the provider knows the payer's card by, None where the payer is still to say.
+    `ceiling_minor`: what the session may cost; at most what is held."""
 
     method: str
     currency: str
@@ -59,15 +62,17 @@ def create(session: Session, asked: Asked, at: datetime.datetime) -> Authorizati
     (settle does it). Raises PaymentError for one that cannot be."""
     _check(session, asked)
     invoiced = asked.provider == INVOICE
+    at_once = asked.provider in _OURS
     now, expires_at = stamp(at), stamp(at + datetime.timedelta(seconds=asked.life_s))
     auth = Authorization(
         ref=secrets.token_hex(_REF_BYTES), charger=asked.charger, method=asked.method,
         token=asked.token, account=asked.account, currency=asked.currency,
         ceiling_minor=asked.ceiling_minor if invoiced else asked.ceiling_minor or asked.hold_minor,
-        state="authorised" if invoiced else "requested", provider=asked.provider,
-        provider_ref=None, source=asked.source, hold_minor=asked.hold_minor, hold_until_at=None,
+        state="authorised" if at_once else "requested", provider=asked.provider,
+        provider_ref=PREPAID if asked.provider == PREPAID else None, source=asked.source,
+        hold_minor=asked.hold_minor, hold_until_at=None,
         capturing_minor=None, captured_minor=0, fee_minor=0, refunded_minor=0, record=None,
-        attempt=0, tries=0, due_at=expires_at if invoiced else now, reason="", created_at=now,
+        attempt=0, tries=0, due_at=expires_at if at_once else now, reason="", created_at=now,
         expires_at=expires_at,
     )  # fmt: skip
     session.add(auth)
@@ -89,8 +94,10 @@ def for_token(
         return Verdict("BLOCKED")
     if known.expires_at is not None and known.expires_at <= stamp(at):
         return Verdict("EXPIRED")
-    if "prepaid" in flags or known.ceiling_minor == 0:  # no account has paid in before
+    if known.ceiling_minor == 0:
         return Verdict("NO_CREDIT")
+    if "prepaid" in flags:
+        return _prepaid(session, known, charger, currency, at)
     asked = Asked("rfid", currency, charger, token, known.account, known.ceiling_minor)
     return Verdict("ALLOWED", create(session, asked, at))
 
@@ -120,7 +127,10 @@ def begin(session: Session, ref: str, at: datetime.datetime) -> Authorization:
 
 def cancel(session: Session, ref: str, reason: str, at: datetime.datetime) -> Authorization:
     """Gives up one that no session has begun on; a second time is no error. Raises PaymentError
-    where one may have."""
+    where one may have: on prepaid credit, its charger may begin one at any time."""
+    auth = get(session, ref, lock=True)
+    if auth.provider == PREPAID and auth.state == "authorised":
+        raise PaymentError(f"authorisation {ref} is prepaid: its charger alone can give it up")
     return _give_up(session, ref, ("requested", "authorised"), reason, at)
 
 
@@ -138,12 +148,25 @@ def _give_up(
         return auth
     if auth.state not in states_:
         raise PaymentError(f"authorisation {ref} is {auth.state}, and cannot be cancelled")
-    if auth.provider == INVOICE:
+    if auth.provider in _OURS:
         step = states.move(auth, "released", reason, stamp(at))
     else:
         step = states.move(auth, "to_release", reason, stamp(at), stamp(at))
     states.write(session, [step])
     return auth
+
+
+def _prepaid(
+    session: Session, token: Token, charger: str, currency: str, at: datetime.datetime
+) -> Verdict:  # fmt: skip
+    """An allotment of what the token's account, or the token itself, has paid in."""
+    account = token.account or token.token
+    minor = prepaid.allotment_minor(session, account, currency, token.ceiling_minor)
+    if minor < prepaid.LEAST_MINOR:
+        return Verdict("NO_CREDIT")
+    asked = Asked("prepaid", currency, charger, token.token, account, provider=PREPAID,
+                  hold_minor=minor)  # fmt: skip
+    return Verdict("ALLOWED", create(session, asked, at))
 
 
 def _check(session: Session, asked: Asked) -> None:
@@ -166,3 +189,5 @@ def _check(session: Session, asked: Asked) -> None:
         raise PaymentError(f"ceiling_minor: want 1 to {most}")
     if not 0 < asked.life_s <= 86400:
         raise PaymentError("life_s: want 1 to 86400")
+    if asked.provider == PREPAID:
+        prepaid.check(session, asked.account, asked.currency, asked.hold_minor)

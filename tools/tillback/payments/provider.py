@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from evtill.core.errors import EvtillError
+from tillback.db.tables import Authorization
 
 PENDING, HELD, CAPTURED, RELEASED = "pending", "held", "captured", "released"
 DONE, FAILED = "done", "failed"
+PREPAID = "prepaid"  # the provider that is our own books (payments.prepaid)
 
 
 class ProviderError(EvtillError):
@@ -53,6 +55,13 @@ class Repayment:
 
     id: str
     state: str
+
+
+def money_account(auth: Authorization) -> str:
+    """The ledger's account of the money that an authorisation moves."""
+    if auth.provider == PREPAID:
+        return f"prepaid:{auth.account}"
+    return f"provider:{auth.provider}"
 
 
 class Provider(Protocol):

@@ -13,6 +13,7 @@ from tillback.db.database import stamp
 from tillback.db.tables import Authorization, Refund
 from tillback.ledger import Booking
 from tillback.payments import authorizations, states
+from tillback.payments.provider import money_account
 from tillback.payments.states import PaymentError
 from tillback.payments.units import movable_minor, unit_minor
 
@@ -116,7 +117,7 @@ def _amounts(session: Session, auth: Authorization, amount: int) -> dict[str, in
     record = auth.record or ""
     owes, still = ledger.receivable(session, record)
     back = min(amount, max(0, -still))
-    found = {f"provider:{auth.provider}": -amount, owes: back}
+    found = {money_account(auth): -amount, owes: back}
     billed = ledger.of_record(session, record, ["bill"])
     before = ledger.of_record(session, record, ["refund"])
     gross = sum(minor for name, minor in billed.items() if name.startswith("receivable:"))
