@@ -42,6 +42,7 @@ def run(
     if api:
         from tillback.webhooks import Deliverer
 
+        parts |= _money(database)
         parts["webhooks"] = Deliverer(
             database, utc_now, allow_private=arguments.webhooks_private,
             ca_file=arguments.webhooks_ca,
@@ -55,6 +56,20 @@ def run(
     checks["parts"] = lambda: ", ".join(f"{n}: {why}" for n, why in supervisor.troubles.items())
     app.routes.extend(service.health(metrics, checks))
     asyncio.run(supervisor.run())
+
+
+def _money(database: Database) -> dict[str, Callable[[], Awaitable[None]]]:
+    """What moves money on, and tells chargers what for."""
+    from tillback.payments.prepaid import Prepaid
+    from tillback.payments.raising import Raiser
+    from tillback.payments.settle import Settler
+    from tillback.payments.starting import Starter
+
+    prepaid = Prepaid()
+    return {
+        "settle": Settler(database, {prepaid.name: prepaid}).run,
+        "starts": Starter(database).run, "ceilings": Raiser(database).run,
+    }  # fmt: skip
 
 
 def _look(database: Database) -> str:

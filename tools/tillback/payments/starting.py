@@ -19,6 +19,7 @@ from tillback import orders
 from tillback.db.database import Database, one_line, stamp, utc_now
 from tillback.db.tables import Authorization, LiveMeter, Order, UsageRecord
 from tillback.payments import authorizations
+from tillback.payments.provider import PREPAID
 from tillback.payments.states import PaymentError
 
 ASK_S = 45  # after that, and then each time as long, a charger that tells nothing is asked
@@ -82,12 +83,15 @@ class Starter:
             await asyncio.sleep(_PAUSE_S)
 
     def run_due(self) -> int:
-        """Looks after each start that is undecided; for how many something was done."""
+        """Looks after each start that is undecided, and each authorisation that a charger has asked
+        for and that holds something; for how many something was done."""
+        started = select(Order.auth_ref).where(Order.name == "start")
         with self._database.read() as session:
             refs = list(session.scalars(
-                select(Authorization.ref).join(Order, Order.auth_ref == Authorization.ref)
-                .where(Order.name == "start", Authorization.record.is_(None),
-                       Authorization.state.in_(("charging", "expired")))
+                select(Authorization.ref)
+                .where(Authorization.record.is_(None),
+                       Authorization.ref.in_(started) & Authorization.state.in_(_STARTED)
+                       | (Authorization.provider == PREPAID) & Authorization.state.in_(_ASKED_FOR))
                 .order_by(Authorization.created_at)
             ))  # fmt: skip
         return sum(self._follow(ref) for ref in refs)
@@ -112,18 +116,22 @@ class Starter:
 
 
 _ASK = "?"
+_STARTED = ("charging", "expired")
+_ASKED_FOR = ("authorised", *_STARTED)  # at a charger that may begin a session at any time
 
 
 def _what_to_do(session: Session, ref: str, at: datetime.datetime) -> str | None:
     """_ASK the charger; or why no session began, in words; or None: wait."""
     auth = authorizations.get(session, ref)
-    if auth.state not in ("charging", "expired") or _has_record(session, auth):
+    started = orders.of(session, ref, "start")
+    states_ = _STARTED if started else _ASKED_FOR
+    if auth.state not in states_ or auth.charger is None or _has_record(session, auth):
         return None
-    (started, *_) = orders.of(session, ref, "start")
-    if started.state in (orders.REJECTED, orders.NOT_SENT):
-        return started.detail or "refused"
-    if started.state not in orders.OVER or auth.charger is None:
-        return None
+    for one in started[:1]:
+        if one.state in (orders.REJECTED, orders.NOT_SENT):
+            return one.detail or "refused"
+        if one.state not in orders.OVER:
+            return None
     asked = orders.of(session, ref, "diagnostics")
     for one in asked[:1]:
         if one.state not in orders.OVER:
@@ -131,9 +139,9 @@ def _what_to_do(session: Session, ref: str, at: datetime.datetime) -> str | None
         found = _NONE.fullmatch(one.detail) if one.state == orders.ACCEPTED else None
         if found and _has_all_before(session, auth.charger, int(found[1])):
             return "no session came of it"
-    since = max([one.made_at for one in (started, *asked)])
+    since = max([one.made_at for one in (*started, *asked)], default=auth.created_at)
     quiet = stamp(at - datetime.timedelta(seconds=ASK_S))
-    unsure = started.state == orders.UNANSWERED and not asked
+    unsure = started and started[0].state == orders.UNANSWERED and not asked
     if (since > quiet and not unsure) or is_live(session, auth.charger, ref, at):
         return None
     return _ASK if orders.is_reachable(session, auth.charger) else None
@@ -147,11 +155,18 @@ def _has_record(session: Session, auth: Authorization) -> bool:
 
 def is_live(session: Session, charger: str, ref: str, at: datetime.datetime) -> bool:
     """Whether the charger has just told of a session on that authorisation."""
-    live = session.get(LiveMeter, charger)
-    if live is None or live.received_at < stamp(at - datetime.timedelta(seconds=LIVE_S)):
-        return False
-    said: dict[str, Any] = json.loads(live.payload)
-    return said.get("ref") == ref
+    return live(session, charger, ref, at) is not None
+
+
+def live(
+    session: Session, charger: str, ref: str, at: datetime.datetime
+) -> dict[str, Any] | None:  # fmt: skip
+    """What the charger has just told of a session on that authorisation, or None."""
+    meter = session.get(LiveMeter, charger)
+    if meter is None or meter.received_at < stamp(at - datetime.timedelta(seconds=LIVE_S)):
+        return None
+    said: dict[str, Any] = json.loads(meter.payload)
+    return said if said.get("ref") == ref else None
 
 
 def _has_all_before(session: Session, charger: str, seq: int) -> bool:
