@@ -8,6 +8,7 @@ import pytest
 
 from host_tests.e2e.charger import CARD, HEAD, charger, check, outcome, session, step
 from host_tests.net.test_payment_api import Server
+from host_tests.soak import sampled
 from tillctl import trust
 
 UNKNOWN = "04BBBBBBBBBB80"
@@ -43,7 +44,7 @@ def asked(tmp_path, answer, config="", trickle_s=0.0, minutes=2.0, steps="", **o
         yield playing, servers[0]
 
 
-@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("bits", sampled([32, 64], 2))
 def test_allowed_with_a_ceiling(tmp_path, bits):
     with asked(tmp_path, ANSWER, bits=bits) as (playing, server):
         result = outcome(playing, tmp_path / "out")

@@ -6,6 +6,7 @@ import pytest
 
 from evtill.core.errors import ConfigError
 from host_tests.e2e.charger import HEAD, charger, check, outcome, run, step, tap
+from host_tests.soak import sampled
 from tillctl.port import Port
 from tillsim import play
 
@@ -24,7 +25,7 @@ def test_no_session_without_a_reading(tmp_path, fault):
     assert {"meter_silent", "meter_fault"} & set(result.events)
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", sampled(FAULTS, 2))
 def test_a_fault_in_between_is_flagged_and_costs_no_energy(tmp_path, fault):
     text = HEAD + tap(5) + step(8, "plug", kw=11) + step(100, "meter", fault=fault)
     text += step(130, "meter", fault="none") + tap(300) + step(330, "end")
@@ -34,7 +35,7 @@ def test_a_fault_in_between_is_flagged_and_costs_no_energy(tmp_path, fault):
     assert "meter_back" in result.events
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", sampled(FAULTS, 2))
 def test_a_missing_reading_at_the_end_is_flagged(tmp_path, fault):
     text = HEAD + tap(5) + step(8, "plug", kw=11) + step(290, "meter", fault=fault) + tap(300)
     result = run(tmp_path, text + step(330, "end"))

@@ -3,6 +3,7 @@
 import pytest
 
 from host_tests.e2e.charger import HEAD, check, run, step, tap
+from host_tests.soak import sampled
 from tillsim.scenario import SPOILT
 
 CARD_HOLD = {"ref": "pi_3Nx", "method": "card", "ceiling_minor": 2000}
@@ -17,7 +18,7 @@ def command(at, name, sign="well", **args):
     )
 
 
-@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("bits", sampled([32, 64], 2))
 def test_a_session_by_app_from_start_to_stop(tmp_path, bits):
     text = HEAD + command(5, "start", ref="app-1", method="app") + step(10, "plug", kw=11)
     text += command(300, "stop", ref="app-1") + step(320, "end")

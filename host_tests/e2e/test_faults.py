@@ -10,6 +10,7 @@ import random
 import pytest
 
 from host_tests.e2e.charger import HEAD, charger, check, outcome, run, session, step, tap
+from host_tests.soak import sampled
 from tillsim.board import HOWS
 from tillsim.mqtt_tap import PUBLISH, packet_end
 from tillsim.play import CHARGER
@@ -46,7 +47,7 @@ def test_writes_are_counted(tmp_path):
     assert 100 < after[1] - after[0] < SESSION_WRITES
 
 
-@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("how", sampled(HOWS, 3))
 def test_power_cut_in_a_flash_write(tmp_path, how):
     """A session each, cut at a write anywhere in it; a third of the boots that follow are cut too,
     at one of their first forty writes."""
@@ -117,7 +118,7 @@ def test_a_session_that_ends_meanwhile_is_settled_when_flash_is_well_again(tmp_p
     assert "task_restarted" not in result.events and result.events.count("link_up") == 1
 
 
-@pytest.mark.parametrize("after_ms", range(300, 1000, 100))
+@pytest.mark.parametrize("after_ms", sampled(range(300, 1000, 100), 3))
 def test_flash_that_fails_while_a_session_starts(tmp_path, after_ms):
     """The contactor opens again, or never closes, or a session has begun that is settled."""
     text = HEAD + CONFIG + tap(5) + step(8, "plug", kw=11)

@@ -4,13 +4,14 @@ believes only its own CA and the configured host name."""
 import pytest
 
 from host_tests.e2e.charger import HEAD, charger, check, outcome, session, step
+from host_tests.soak import sampled
 from tillctl import trust
 from tillsim.pki import Authority
 
 TLS = HEAD + "tls = true\n"
 
 
-@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("bits", sampled([32, 64], 2))
 def test_a_whole_session_over_mutual_tls(tmp_path, bits):
     with charger(tmp_path, TLS + session(10, 3), bits=bits) as playing:
         playing.run()
