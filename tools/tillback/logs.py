@@ -20,7 +20,7 @@ _PATTERNS = (
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # what a peer could forge a line with
 _OF_SEVERAL_LINES = ("exception", "stack")
-_QUIET = ("alembic", "amqtt", "transitions", "stripe", "httpx", "uvicorn.access", "watchfiles")
+_QUIET = ("alembic", "amqtt", "transitions", "stripe", "httpx", "uvicorn")
 
 
 def configure(form: str = "text", level: int = logging.INFO) -> None:

@@ -13,6 +13,7 @@ from tillback.api import (
     problems,
     receipts,
     sessions,
+    starts,
     tokens,
     usage_records,
     webhook_endpoints,
@@ -30,7 +31,7 @@ Every request carries `Authorization: Bearer tb_...`; a key has scopes. Every er
 `application/problem+json` (RFC 9457) whose `type` explains itself. A POST under an
 `Idempotency-Key` is carried out once. Lists come in pages, with cursors."""
 _RESOURCES = (
-    authorizations, chargers, sessions, usage_records, receipts, tokens, webhook_endpoints,
+    authorizations, starts, chargers, sessions, usage_records, receipts, tokens, webhook_endpoints,
 )  # fmt: skip
 
 
