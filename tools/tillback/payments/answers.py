@@ -47,7 +47,7 @@ class Answer:
         """Books `answer` to what was asked in the state `asked_in`: nothing where the authorisation
         has left that meanwhile."""
         auth = self._auth
-        if isinstance(answer, Payment) and auth.provider_ref is None:
+        if isinstance(answer, Payment):
             auth.provider_ref = answer.id
         if auth.state != asked_in:
             return

@@ -35,10 +35,11 @@ class Unsure(ProviderError):
 
 @dataclass(frozen=True)
 class Payment:
-    """How a payment stands at the provider, under whose `id`. `state`: PENDING is waiting for the
-    payer; RELEASED holds and has taken nothing, for good. `fee_minor` is None while it is not
-    known, or kept in another currency. `until_at`: when the hold lapses, as in the database.
-    `secret`: what the payer's page needs to go on, where it waits for that; never stored."""
+    """How a payment stands at the provider, under whose `id`: it may be another once it is held.
+    `state`: PENDING is waiting for the payer; RELEASED holds and has taken nothing, for good.
+    `fee_minor` is None while it is not known, or kept in another currency. `until_at`: when the
+    hold lapses, as in the database. `secret`: what the payer's page needs to go on, where it waits
+    for that, such as the URL of the provider's page; never stored."""
 
     id: str
     state: str
@@ -72,7 +73,8 @@ class Provider(Protocol):
     def hold(
         self, ref: str, amount_minor: int, currency: str, source: str | None, key: str
     ) -> Payment:  # fmt: skip
-        """Reserves the amount on `source`; without one, PENDING until the payer has named it."""
+        """Reserves the amount on `source`; without one, PENDING until the payer has named it. A URL
+        as `source` is our page that the payer comes back to from the provider's own."""
 
     def state(self, payment: str) -> Payment:
         """How the payment of that id stands."""

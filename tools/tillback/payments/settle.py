@@ -178,13 +178,13 @@ def _ask(provider: Provider, auth: Authorization) -> Payment:
     try:
         if auth.state == "to_capture" and auth.capturing_minor and found.state == HELD:
             return provider.capture(
-                auth.provider_ref, auth.capturing_minor, auth.currency, key % "capture"
+                found.id, auth.capturing_minor, auth.currency, key % "capture"
             )
         frees = auth.state == "to_release" or auth.capturing_minor == 0
         if frees and found.state in (HELD, PENDING):
-            return provider.release(auth.provider_ref, key % "release")
+            return provider.release(found.id, key % "release")
     except Declined:  # perhaps because it is done
-        again = provider.state(auth.provider_ref)
+        again = provider.state(found.id)
         if again.state == found.state:
             raise
         return again

@@ -1,5 +1,7 @@
 """Stripe as a payment provider: a PaymentIntent with manual capture is a payment, by Stripe's own
-SDK. Amounts: docs.stripe.com/currencies (zero-decimal, special cases, three-decimal)."""
+SDK. Where the payer is to name a card on Stripe's page, it is a Checkout Session until that is done
+(docs.stripe.com/api/checkout/sessions): the intent comes with the card.
+Amounts: docs.stripe.com/currencies (zero-decimal, special cases, three-decimal)."""
 
 import datetime
 import logging
@@ -36,6 +38,7 @@ _REPAID = {"pending": DONE, "requires_action": DONE, "succeeded": DONE, "failed"
 # Where Stripe's amounts are not ISO 4217's minor units: {currency: (times, divided by)}.
 _SCALES = {"ISK": (100, 1), "UGX": (100, 1), "MGA": (1, 100)}
 _EXPAND = ["latest_charge.balance_transaction"]
+_SESSION, _SESSION_EXPAND = "cs_", ["payment_intent.latest_charge.balance_transaction"]
 
 _T = TypeVar("_T")
 
@@ -56,6 +59,8 @@ class Stripe:
     def hold(
         self, ref: str, amount_minor: int, currency: str, source: str | None, key: str
     ) -> Payment:  # fmt: skip
+        if source is not None and "://" in source:
+            return self._checkout(ref, amount_minor, currency, source, key)
         asked: dict[str, Any] = {
             "amount": _theirs(amount_minor, currency), "currency": currency.lower(),
             "capture_method": "manual", "payment_method_types": ["card"],
@@ -65,7 +70,26 @@ class Stripe:
             asked |= {"payment_method": source, "confirm": True}
         return _ask(_payment, self._client.payment_intents.create, asked, {"idempotency_key": key})
 
+    def _checkout(
+        self, ref: str, amount_minor: int, currency: str, back: str, key: str
+    ) -> Payment:  # fmt: skip
+        named = {"metadata": {"evtill_ref": ref}}
+        asked: dict[str, Any] = {
+            "mode": "payment", "payment_method_types": ["card"], "client_reference_id": ref,
+            "line_items": [{"quantity": 1, "price_data": {
+                "currency": currency.lower(), "unit_amount": _theirs(amount_minor, currency),
+                "product_data": {"name": "EV charging"},
+            }}],
+            "payment_intent_data": {"capture_method": "manual", **named},
+            "success_url": back, "cancel_url": back, "expand": _SESSION_EXPAND, **named,
+        }  # fmt: skip
+        return _ask(_session, self._client.checkout.sessions.create, asked,
+                    {"idempotency_key": key})  # fmt: skip
+
     def state(self, payment: str) -> Payment:
+        if payment.startswith(_SESSION):
+            return _ask(_session, self._client.checkout.sessions.retrieve, payment,
+                        {"expand": _SESSION_EXPAND})  # fmt: skip
         return _ask(_payment, self._client.payment_intents.retrieve, payment, {"expand": _EXPAND})
 
     def capture(self, payment: str, amount_minor: int, currency: str, key: str) -> Payment:
@@ -74,6 +98,10 @@ class Stripe:
                     {"idempotency_key": key})  # fmt: skip
 
     def release(self, payment: str, key: str) -> Payment:
+        if payment.startswith(_SESSION):
+            options = {"idempotency_key": f"{key}:page"}
+            return _ask(_session, self._client.checkout.sessions.expire, payment,
+                        {"expand": _SESSION_EXPAND}, options)  # fmt: skip
         return _ask(_payment, self._client.payment_intents.cancel, payment, {"expand": _EXPAND},
                     {"idempotency_key": key})  # fmt: skip
 
@@ -130,6 +158,16 @@ def _payment(intent: dict[str, Any]) -> Payment:
         _until(charge) if state == HELD else None,
         intent["client_secret"] if state == PENDING else None,
     )  # fmt: skip
+
+
+def _session(session: dict[str, Any]) -> Payment:
+    """Its payment, once the payer has paid."""
+    if session["status"] == "complete":
+        return _payment(session["payment_intent"])
+    held = _ours(session["amount_total"], session["currency"].upper())
+    if session["status"] == "expired":
+        return Payment(session["id"], RELEASED, held)
+    return Payment(session["id"], PENDING, held, secret=session["url"])
 
 
 def _page(found: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
