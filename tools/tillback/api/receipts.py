@@ -21,7 +21,7 @@ from tillctl.public_key import PublicKey
 
 router = APIRouter(tags=["receipts"])
 # The page loads nothing and runs nothing (tillback.receipt); no browser is to think otherwise.
-_PAGE = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
+PAGE = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
          "X-Content-Type-Options": "nosniff"}  # fmt: skip
 
 
@@ -40,15 +40,16 @@ def get_receipt(
 ) -> Response:  # fmt: skip
     """The receipt of a usage record. Its signatures and sums are checked each time: what fails is
     in `faults`, and stands first on the page."""
-    found = _model(database, id)
+    found = checked(database, id)
     if form == "html":
-        return HTMLResponse(receipt.html(found), headers=_PAGE)
+        return HTMLResponse(receipt.html(found), headers=PAGE)
     if form == "text":
         return PlainTextResponse(receipt.text(found))
     return JSONResponse(dataclasses.asdict(found))
 
 
-def _model(database: Database, record: str) -> receipt.Receipt:
+def checked(database: Database, record: str) -> receipt.Receipt:
+    """The receipt of a usage record, its signatures checked. Raises Problem."""
     with database.read() as session:
         row = session.scalars(select(UsageRecord).where(UsageRecord.id == record)).one_or_none()
         if row is None:

@@ -289,6 +289,19 @@ class Authorization(Base):
     expires_at: Mapped[str]
 
 
+class PayAttempt(Base):
+    """A driver's page, under an `id` that nobody guesses: who knows it may look and stop. `nonce`:
+    of the QR code that led there, which opens one only; `tariff_sha256`: whose prices it showed."""
+
+    __tablename__ = "pay_attempts"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    charger: Mapped[str] = mapped_column(ForeignKey("chargers.id"), index=True)
+    nonce: Mapped[str | None] = mapped_column(ForeignKey("offers.nonce"), unique=True)
+    auth_ref: Mapped[str] = mapped_column(ForeignKey("authorizations.ref"), unique=True)
+    tariff_sha256: Mapped[str]
+    made_at: Mapped[str]
+
+
 class AuthorizationChange(Base):
     """One step of an authorisation from state to state, and why."""
 

@@ -121,6 +121,13 @@ def _create_money() -> None:
     op.create_index("ix_authorizations_due", "authorizations", ["due_at"])
     op.create_index("ix_authorizations_provider_ref", "authorizations", ["provider_ref"])
     op.create_table(
+        "pay_attempts", _text("id", key=True), _text("charger", to="chargers.id"),
+        _text("nonce", null=True, to="offers.nonce"), _text("auth_ref", to="authorizations.ref"),
+        _text("tariff_sha256"), _text("made_at"), sa.UniqueConstraint("nonce"),
+        sa.UniqueConstraint("auth_ref"),
+    )  # fmt: skip
+    op.create_index("ix_pay_attempts_charger", "pay_attempts", ["charger"])
+    op.create_table(
         "authorization_changes", sa.Column("row", _COUNT, primary_key=True),
         _text("ref", to="authorizations.ref"), _text("old", null=True), _text("new"),
         _text("reason"), _text("at"),
