@@ -27,11 +27,15 @@ def run(
     metrics = Metrics(database)
     checks: dict[str, service.Check] = {"database": lambda: _look(database)}
     parts: dict[str, Callable[[], Awaitable[None]]] = {}  # in the order in which they end
-    app = Starlette()
+    app: Starlette = Starlette()
     if api:
+        from tillback import paying
         from tillback.api.app import create_app  # an ingester starts in half the time
 
-        app = create_app(database)
+        app = web = create_app(database)
+        money = paying.parts(
+            database, arguments, web, lambda: not make_ingest or not checks["broker"]()
+        )
     if arguments.listen:
         host, port = arguments.listen
         server = service.HttpServer(
@@ -42,7 +46,7 @@ def run(
     if api:
         from tillback.webhooks import Deliverer
 
-        parts |= _money(database)
+        parts |= money
         parts["webhooks"] = Deliverer(
             database, utc_now, allow_private=arguments.webhooks_private,
             ca_file=arguments.webhooks_ca,
@@ -56,20 +60,6 @@ def run(
     checks["parts"] = lambda: ", ".join(f"{n}: {why}" for n, why in supervisor.troubles.items())
     app.routes.extend(service.health(metrics, checks))
     asyncio.run(supervisor.run())
-
-
-def _money(database: Database) -> dict[str, Callable[[], Awaitable[None]]]:
-    """What moves money on, and tells chargers what for."""
-    from tillback.payments.prepaid import Prepaid
-    from tillback.payments.raising import Raiser
-    from tillback.payments.settle import Settler
-    from tillback.payments.starting import Starter
-
-    prepaid = Prepaid()
-    return {
-        "settle": Settler(database, {prepaid.name: prepaid}).run,
-        "starts": Starter(database).run, "ceilings": Raiser(database).run,
-    }  # fmt: skip
 
 
 def _look(database: Database) -> str:

@@ -15,6 +15,7 @@ from tillback.cli.common import (
     host_port,
     write_secret,
 )
+from tillback.cli.money import add_money, check_money
 from tillback.mqtt import Address
 from tillback.store import Store
 
@@ -31,7 +32,7 @@ def add_parser(command: AddCommand) -> None:
                        "chargers on the network, without TLS (default %(default)s)")  # fmt: skip
     serve.add_argument("--pay-url", metavar="URL",
                        help="with {nonce} in it: keeps a fresh QR code of it on every display "
-                       "that can show one")  # fmt: skip
+                       "that can show one (default: what --public-url serves)")  # fmt: skip
     _add_api(serve)
 
     ingest = command("ingest", _ingest, "store what chargers publish: alone, or one of several")
@@ -52,12 +53,17 @@ def _add_api(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--webhooks-ca", type=Path, metavar="FILE",
                         help="certificates that webhooks' receivers are known by (default: the "
                         "system's)")  # fmt: skip
+    add_money(parser)
 
 
 def _serve(arguments: argparse.Namespace) -> int:
     from tillback import running
     from tillback.ingest import Ingest
 
+    check_money(arguments)
+    pay_url = arguments.pay_url
+    if pay_url is None and arguments.public_url is not None:
+        pay_url = arguments.public_url + "/q/{nonce}"
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(contextlib.closing(Store(arguments.database)))
         url: str | Address
@@ -67,7 +73,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             url = broker(arguments)
         running.run(
             store.database, arguments, api=True, make_ingest=lambda metrics: Ingest(
-                store, url, pay_url=arguments.pay_url, metrics=metrics),
+                store, url, pay_url=pay_url, metrics=metrics),
         )  # fmt: skip
     return 0
 
@@ -89,6 +95,7 @@ def _ingest(arguments: argparse.Namespace) -> int:
 def _api(arguments: argparse.Namespace) -> int:
     from tillback import running
 
+    check_money(arguments)
     with contextlib.closing(Store(arguments.database)) as store:
         running.run(store.database, arguments, api=True)
     return 0
