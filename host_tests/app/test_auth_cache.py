@@ -35,10 +35,10 @@ def test_the_backends_last_answer_counts_while_it_is_away(tmp_path):
     def ask(answer, unix_s=NOW, life_s=60):
         return settle(str(tmp_path), token(1), unix_s, life_s, answer)
 
-    yes, no = (True, "welcome", "ref-1", 500), (False, "no credit left", None, None)
+    yes, no = (True, "welcome", "ref-1", 500, 0), (False, "no credit left", None, None, 0)
     assert ask(None) is None
     assert ask(yes) == yes
-    assert ask(None, NOW + 59) == (True, None, None, 500)
+    assert ask(None, NOW + 59) == (True, None, None, 500, 0)
     assert ask(None, NOW + 60) is None and ask(None, None) is None
     assert ask(no, NOW + 5) == no  # it has changed its mind
     assert ask(None, NOW + 6) is None

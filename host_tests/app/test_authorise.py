@@ -7,11 +7,11 @@ import pytest
 
 from evtill.app import exposure
 from evtill.app.access import Access
-from evtill.core.tokens import ASK, BLOCKED, FREE
+from evtill.core.tokens import ASK, BLOCKED, FREE, PREPAID
 
 NOW = 1800000000
 TOKEN = b"12345678"
-YES, NO = (True, None, "A-1", 900), (False, "no credit left", None, None)
+YES, NO = (True, None, "A-1", 900, 0), (False, "no credit left", None, None, 0)
 
 
 @pytest.fixture
@@ -94,6 +94,27 @@ def test_what_is_allowed_while_the_backend_is_away(authorise):
             assert authorise(found, None, 500, offline=policy) == expected
     # One that is listed without being asked for needs no backend.
     assert authorise((None, 0, None, 5), None, offline="refuse")[0] == "accepted"
+
+
+@pytest.mark.parametrize("policy", ["refuse", "known", "floor"])
+@pytest.mark.parametrize("flags", [PREPAID, PREPAID | ASK])
+def test_a_prepaid_card_is_always_asked_for_and_refused_offline(authorise, flags, policy):
+    """Whatever its ceiling, the floor, and what the backend has said before."""
+    listed = (None, flags, None, 700)
+    for before in (YES, (True, None, "A-2", 900, PREPAID)):
+        assert authorise(listed, before) == (
+            "accepted", (before[2], 900, "AUTH_REQUEST", False), 1
+        )  # fmt: skip
+        away = authorise(listed, None, 500, offline=policy)
+        assert away == ("refused", "card cannot be checked now", 1)
+    assert authorise(listed, NO) == ("refused", "no credit left", 1)
+    assert authorise((None, flags | BLOCKED, None, 700), YES) == ("refused", "card is blocked", 0)
+
+
+def test_an_answer_of_prepaid_credit_is_not_remembered(authorise):
+    assert authorise(None, YES)[0] == "accepted"
+    assert authorise(None, (True, None, "A-2", 900, PREPAID))[0] == "accepted"
+    assert authorise(None, None) == ("refused", "card is not known", 1)
 
 
 def test_what_is_owed_bounds_what_is_allowed_offline(authorise, tmp_path):

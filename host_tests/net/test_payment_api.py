@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from evtill.core.errors import LinkError
+from evtill.core.tokens import PREPAID
 from evtill.net import payment_api
 from host_tests.micropython import run
 from tillctl import trust
@@ -24,11 +25,15 @@ def parse(said, status=200):
 
 
 def test_verdicts():
-    assert parse(GOOD) == (True, None, "A-1", 2500)
-    assert parse(GOOD | {"ceiling_minor": None, "text": "Hello"}, 201)[1:] == ("Hello", "A-1", None)
+    assert parse(GOOD) == (True, None, "A-1", 2500, 0)
+    hello = parse(GOOD | {"ceiling_minor": None, "text": "Hello"}, 201)
+    assert hello[1:] == ("Hello", "A-1", None, 0)
+    assert parse(GOOD | {"method": "prepaid"})[3:] == (2500, PREPAID)
+    for other in ("rfid", None, 7, ["prepaid"]):
+        assert parse(GOOD | {"method": other})[4] == 0
     for status, text in payment_api.VERDICTS.items():
         if status != "ALLOWED":
-            assert parse({"status": status}) == (False, text, None, None)
+            assert parse({"status": status}) == (False, text, None, None, 0)
             assert parse({"status": status, "text": "No"})[1] == "No"
 
 
@@ -144,7 +149,7 @@ def ask(tmp_path, answer, name=NAME, host=NAME, other_ca=False, trickle_s=0.0, s
 
 def test_an_authorisation_over_mutual_tls(tmp_path):
     server, said, _ = ask(tmp_path, OK)
-    assert said == "(True, None, 'A-1', 2500)"
+    assert said == "(True, None, 'A-1', 2500, 0)"
     head, body = server.heard[0].split(b"\r\n\r\n", 1)
     lines = head.split(b"\r\n")
     assert lines[0].startswith(b"POST /v1/authorizations HTTP/1.")

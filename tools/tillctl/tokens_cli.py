@@ -28,7 +28,8 @@ columns of the CSV, of which uid alone is needed:
   group          cards of one group stop each other's sessions (any name; empty or 0: none)
   expires        2027-12-31: the last day (UTC) it may charge; or a time, 2027-12-31T18:00:00Z
   flags          of blocked, prepaid, free, ask, separated by spaces or |
-                   prepaid: the ceiling is its credit; free: a session is recorded, not collected
+                   prepaid: the backend alone, never offline; with none, the ceiling is its
+                   credit; free: a session is recorded, not collected
                    ask: the backend first, this list while it is out of reach
   ceiling_minor  most that a session may cost, VAT included, in cents (or the like)
 

@@ -59,7 +59,8 @@ class Access:
             found = self.tokens.find(token)
         except (OSError, lists.TokenListError) as e:
             return self._refuse("start_refused", "%s %s" % (FAULTY, e), FAULTY)
-        if self.ask and (found is None or found[1] & (lists.ASK | lists.BLOCKED) == lists.ASK):
+        asks = lists.ASK | lists.PREPAID
+        if self.ask and (found is None or found[1] & asks and not found[1] & lists.BLOCKED):
             return await self._ask(token, assurance, found)
         return self._by_list(token, assurance, found, False)
 
@@ -71,7 +72,8 @@ class Access:
 
     async def _ask(self, token, assurance, found):
         """The payment API says; while it is away, what it said last, or the configuration, or for a
-        card that is listed (`found` is what the list has) the list."""
+        card that is listed (`found` is what the list has) the list. A prepaid one has to wait: its
+        credit may have been used elsewhere."""
         seconds = self._config["payment_s"]
         waiting = asyncio.create_task(self._face.count_down(seconds))
         try:
@@ -81,7 +83,7 @@ class Access:
             waiting.cancel()
         offline = answer is None
         policy = self._config["offline"]
-        if offline and policy == "refuse":
+        if offline and (policy == "refuse" or found and found[1] & lists.PREPAID):
             detail = "%s: the backend is away" % hexlify(token).decode()
             return self._refuse("token_unknown", detail, "card cannot be checked now")
         answer = self._remember(token, answer)
@@ -89,14 +91,13 @@ class Access:
             if found:
                 return self._by_list(token, assurance, found, True)
             floor_minor = self._config["offline_floor_minor"] if policy == "floor" else 0
-            answer = (floor_minor > 0, "card is not known", None, floor_minor)
-        allowed, text, ref, ceiling = answer
+            answer = (floor_minor > 0, "card is not known", None, floor_minor, 0)
+        allowed, text, ref, ceiling, flags = answer
         if not allowed:
             return self._refuse("token_unknown", hexlify(token).decode() + ": " + text, text)
         how = "WHITELIST" if offline else "AUTH_REQUEST"
-        return self._accept(
-            token, assurance, found[1] if found else 0, ref, ceiling, how, offline
-        )  # fmt: skip
+        flags |= found[1] if found else 0
+        return self._accept(token, assurance, flags, ref, ceiling, how, offline)
 
     def _accept(self, token, assurance, flags, ref, ceiling, how, offline):
         """The outcome for a card that may charge, if what is owed offline leaves it anything."""

@@ -7,6 +7,7 @@ list is asked first: what it blocks stays blocked.
 """
 
 from evtill.app.files import put_slot, slots
+from evtill.core.tokens import PREPAID
 
 SLOTS = 64
 _SLOT = 24
@@ -18,12 +19,13 @@ _NO_CEILING = 0xFFFFFFFF
 
 def settle(folder, token, unix_s, life_s, answer):
     """What holds for a token that the backend was asked about: its `answer` (allowed, text, ref,
-    ceiling), which is remembered for life_s; for None, an earlier one that still lasts, or None.
-    unix_s: now, None while the clock is not set. Raises OSError."""
+    ceiling, flags), which is remembered for life_s, but not of prepaid credit, which may be used
+    elsewhere; for None, an earlier one that still lasts, or None. unix_s: now, None while the clock
+    is not set. Raises OSError."""
     if answer is None:
         found = look(folder, token, unix_s)
-        return None if found is None else (True, None, None, found[3])
-    if answer[0] and life_s and unix_s is not None:
+        return None if found is None else (True, None, None, found[3], found[1])
+    if answer[0] and life_s and unix_s is not None and not answer[4] & PREPAID:
         keep(folder, token, unix_s, unix_s + life_s, answer[3])
     else:
         forget(folder, token)

@@ -7,6 +7,7 @@ charger's own certificate and password. Answered, with status 200 or 201:
   ceiling_minor  what it may cost at most, VAT included, or null
   currency  which the ceiling is in, where there is one
   text      for the display, up to 60 printable characters, or null
+  method    "prepaid": the answer holds for this once, and must not be remembered
 """
 
 import binascii
@@ -16,6 +17,7 @@ import time
 
 from evtill.core.errors import LinkError, TrustError
 from evtill.core.text import plain
+from evtill.core.tokens import PREPAID
 
 VERDICTS = {  # and what the driver reads where the answer has no text
     "ALLOWED": None,
@@ -29,9 +31,9 @@ _AGAIN_MS = 1500  # a second attempt, under the same key, needs as much time
 
 
 def authorise(post, context, config, token, currency):
-    """(allowed, text or None, ref, ceiling_minor) for `token` (hex). post: https.post. Blocks for
-    the name look-up and at most payment_s. Raises LinkError; TrustError for a server that is not
-    the one."""
+    """(allowed, text or None, ref, ceiling_minor, PREPAID or 0) for `token` (hex). Blocks for the
+    name look-up and at most payment_s. post: https.post. Raises LinkError; TrustError for a server
+    that is not the one."""
     body = json.dumps({"charger": config["charger_id"], "token": token, "currency": currency})
     key = binascii.hexlify(os.urandom(16)).decode()
     began = time.ticks_ms()
@@ -68,14 +70,14 @@ def parse(status, answer, currency):
     if text is not None and not _printable(text, 60):
         raise LinkError("payment API: text")
     if status != "ALLOWED":
-        return False, text or VERDICTS[status], None, None
+        return False, text or VERDICTS[status], None, None, 0
     if not _printable(ref, 36) or [c for c in ' "|\\' if c in ref]:
         raise LinkError("payment API: ref")
     if ceiling is not None:
         whole = isinstance(ceiling, int) and not isinstance(ceiling, bool)
         if not whole or not 0 < ceiling <= _CEILING_MAX or said.get("currency") != currency:
             raise LinkError("payment API: ceiling")
-    return True, text, ref, ceiling
+    return True, text, ref, ceiling, PREPAID if said.get("method") == "prepaid" else 0
 
 
 def _printable(text, longest):

@@ -5,10 +5,12 @@ import json
 import pytest
 
 from evtill.core.errors import LinkError
+from evtill.core.tokens import PREPAID
 from evtill.net import payment_api
 from host_tests.fakes import records
 from host_tests.tillback.api.client import Api, problem
 from tillback.db.tables import Authorization
+from tillback.payments import prepaid
 
 PATH = "/v1/authorizations"
 TOKEN = "9c1f0a6be24d7e35"
@@ -35,8 +37,8 @@ def test_a_charger_asks_for_a_card(api, own):
     known(api, account="acme", ceiling_minor=2500)
     answer = api.post(PATH, ASKED, "0" * 32, key=own)
     assert answer.status_code == 201
-    allowed, text, ref, ceiling = as_the_charger_reads_it(answer)
-    assert (allowed, text, ceiling) == (True, None, 2500)
+    allowed, text, ref, ceiling, flags = as_the_charger_reads_it(answer)
+    assert (allowed, text, ceiling, flags) == (True, None, 2500, 0)
     again = api.post(PATH, ASKED, "0" * 32, key=own)  # it did not hear the answer
     assert as_the_charger_reads_it(again)[2] == ref
     said = api.get(f"{PATH}/{ref}").json()
@@ -56,7 +58,23 @@ def test_a_card_that_may_not_charge(api, own, said, verdict):
         known(api, **said)
     answer = api.post(PATH, ASKED, key=own)
     assert (answer.status_code, answer.json()["status"]) == (200, verdict)
-    assert as_the_charger_reads_it(answer) == (False, payment_api.VERDICTS[verdict], None, None)
+    assert as_the_charger_reads_it(answer) == (False, payment_api.VERDICTS[verdict], None, None, 0)
+
+
+def test_a_prepaid_card_reserves_of_what_its_account_has_paid_in(api, own):
+    known(api, account="acme", flags=["prepaid", "ask"])
+    with api.database.write() as session:
+        prepaid.top_up(session, "acme", 1600, "EUR", "bank 1", "2026-03-02T12:00:00.000Z")
+    for ceiling in (1000, 600):
+        answer = api.post(PATH, ASKED, key=own)
+        allowed, _, ref, most, flags = as_the_charger_reads_it(answer)
+        assert (allowed, most, flags) == (True, ceiling, PREPAID)
+        said = api.get(f"{PATH}/{ref}").json()
+        assert (said["method"], said["provider"], said["hold_minor"]) == (
+            "prepaid", "prepaid", ceiling,
+        )  # fmt: skip
+        assert api.post(f"{PATH}/{ref}/cancel").status_code == 409
+    assert as_the_charger_reads_it(api.post(PATH, ASKED, key=own))[0] is False
 
 
 def test_what_a_charger_hears_fits_its_room(api, own):

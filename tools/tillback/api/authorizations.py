@@ -2,7 +2,7 @@
 
 Chargers ask here for cards that they do not know, as firmware/evtill/net/payment_api.py does:
 {"charger", "token", "currency"}, under a key that is bound to them. What they read of the answer is
-`status`, `ref`, `ceiling_minor`, `currency` and `text`."""
+`status`, `ref`, `ceiling_minor`, `currency`, `text` and `method`."""
 
 from typing import Annotated, Any, Literal
 
@@ -70,6 +70,7 @@ class AuthorizationAnswer(Said):
     ceiling_minor: int | None
     currency: str
     text: str | None = Field(description="for the display; null: its own words will do")
+    method: str | None = Field(description="prepaid: not to be remembered for another session")
     state: str | None
     expires_at: str | None
 
@@ -198,15 +199,15 @@ def _wanted(asked: AuthorizationAsked, provider: str | None) -> authorizations.A
 def _refused(verdict: str, currency: str) -> AuthorizationAnswer:
     return AuthorizationAnswer.model_validate({
         "status": verdict, "ref": None, "ceiling_minor": None, "currency": currency, "text": None,
-        "state": None, "expires_at": None,
+        "method": None, "state": None, "expires_at": None,
     })  # fmt: skip
 
 
 def _made(row: Authorization) -> AuthorizationAnswer:
     return AuthorizationAnswer(
         status="PENDING" if row.state == "requested" else "ALLOWED", ref=row.ref,
-        ceiling_minor=row.ceiling_minor, currency=row.currency, text=None, state=row.state,
-        expires_at=row.expires_at,
+        ceiling_minor=row.ceiling_minor, currency=row.currency, text=None, method=row.method,
+        state=row.state, expires_at=row.expires_at,
     )  # fmt: skip
 
 
