@@ -16,7 +16,7 @@ BANK = httpx.Client(trust_env=False)
 
 @pytest.fixture
 def world(tmp_path, stripe_edge):
-    with World(tmp_path, stripe_edge) as made:
+    with World(f"sqlite:///{tmp_path}/x.sqlite", stripe_edge) as made:
         yield made
 
 
@@ -160,6 +160,21 @@ def test_a_code_opens_one_payment(world):
     refused = world.web.post(f"/c/{C}/pay", data=own)
     assert refused.headers["Location"].startswith(f"/c/{C}?n=")
     assert page(world, own["id"]).status_code == 404
+
+
+def test_on_postgresql(postgres_url, stripe_edge):
+    with World(postgres_url, stripe_edge) as world:
+        held(world)
+        world.answer()
+        world.meter()
+        assert key(world) == "charging"
+        world.record()
+        world.work()
+        assert key(world) == "finished-settled" and world.intent() == ("succeeded", 0, 720)
+        for bad in ("\0", "x" * 5000):
+            assert world.web.get(f"/q/{quote(bad)}").status_code == 404
+            assert world.web.get(f"/c/{quote(bad)}").status_code == 404
+            assert "too old" in offer(world, bad).text
 
 
 def test_codes_that_are_none(world):
@@ -330,7 +345,8 @@ def test_a_webhook_that_is_none(world, body):
 
 
 def test_who_asks_too_often_waits(tmp_path, stripe_edge):
-    with World(tmp_path, stripe_edge, rate=Rate(5, 0.1), pay_rate=Rate(1, 0.01)) as world:
+    url, often = f"sqlite:///{tmp_path}/x.sqlite", {"rate": Rate(5, 0.1), "pay_rate": Rate(1, 0.01)}
+    with World(url, stripe_edge, **often) as world:
         assert pay(world).status_code == 303
         assert pay(world).status_code == 429
         answers = [offer(world).status_code for _ in range(4)]

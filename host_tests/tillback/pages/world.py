@@ -36,9 +36,9 @@ class World:
     """A context manager; time passes by hand: `now`. `web`: a driver's browser that runs nothing;
     it follows no redirects."""
 
-    def __init__(self, path, edge, **options):
+    def __init__(self, url, edge, **options):
         self.edge = edge
-        self.store = Store(f"sqlite:///{path}/x.sqlite")
+        self.store = Store(url)
         self.store.register(C, SIGNER.public.pem, bytes(32), command_key=KEY)
         self.database = self.store.database
         self.now = datetime.datetime.now(datetime.UTC)  # as what comes in is stamped

@@ -37,7 +37,7 @@ from tillback.payments.provider import PENDING, Provider, ProviderError
 from tillback.payments.settle import Settler
 from tillback.payments.states import PaymentError
 
-RATE = limits.Rate(60, 2.0)  # of one address
+RATE = limits.Rate(120, 10.0)  # of one address, which phones may share
 _PAY_RATE = limits.Rate(10, 0.05)
 _ID = re.compile(r"[A-Za-z0-9_-]{24}")
 _NONCE = re.compile(r"[A-Z2-7]{1,64}")  # base32
