@@ -2,6 +2,7 @@
 
 import re
 
+from host_tests.tillback.api.client import problem
 from tillback.api import keys
 
 
@@ -49,6 +50,15 @@ def test_every_error_is_described_as_a_problem(api):
         for status, answer in operation["responses"].items():
             if status >= "400":
                 assert list(answer["content"]) == ["application/problem+json"]
+
+
+def test_a_method_that_is_not_allowed_is_told_which_are(api):
+    for path, allowed in (("tokens/0123456789abcdef", "DELETE, GET, PUT"), ("tokens", "GET"),
+                          ("webhook-endpoints", "GET, POST")):  # fmt: skip
+        for method in ("PATCH", "OPTIONS", "TRACE", "BREW"):
+            answer = api.ask(method, f"/v1/{path}")
+            problem(answer, 405, "method-not-allowed")
+            assert answer.headers["Allow"] == allowed
 
 
 def test_every_problem_explains_itself(api):

@@ -52,13 +52,13 @@ def test_a_cursor_serves_its_own_list_and_caller_alone(api, cursor):
 
 
 @pytest.mark.parametrize("value", ["AAAA", "x", "1", "-", "_" * 400])
-def test_what_is_no_cursor(api, value):
-    problem(api.get(PATH, params={"cursor": value}), 400, "cursor")
+def test_what_is_no_cursor(refusing, value):
+    problem(refusing.get(PATH, params={"cursor": value}), 400, "cursor")
 
 
 @pytest.mark.parametrize("query", [
     "cursor=", "cursor=%00", "cursor=a%27", "cursor=" + "A" * 401, "limit=0", "limit=501",
     "limit=-1", "limit=1e1", "limit=" + "9" * 5000, "limit=x",
 ])  # fmt: skip
-def test_a_page_that_cannot_be(api, query):
-    problem(api.get(f"{PATH}?{query}"), 422, "invalid")
+def test_a_page_that_cannot_be(refusing, query):
+    problem(refusing.get(f"{PATH}?{query}"), 422, "invalid")

@@ -138,7 +138,7 @@ def test_what_was_not_allowed_may_be_tried_again(api):
 
 
 @pytest.mark.parametrize("key", ["", " ", "a b", "x" * 256, "\u00e9", "a\tb"])
-def test_a_key_that_cannot_be(api, key):
+def test_a_key_that_cannot_be(refusing, key):
     headers = [(b"Idempotency-Key", key.encode("latin-1"))]
-    problem(api.ask("POST", PATH, json=ASKED, headers=headers), 422, "invalid")
-    assert endpoints(api) == []
+    problem(refusing.ask("POST", PATH, json=ASKED, headers=headers), 422, "invalid")
+    assert endpoints(refusing) == []

@@ -25,11 +25,11 @@ def test_of_a_key_only_a_hash_is_kept(api):
     ("", ["records:read"], None, "name"), ("a\n", ["records:read"], None, "name"),
     ("a", ["records:read"], "DE*NONE", "not registered"),
 ])  # fmt: skip
-def test_a_key_that_cannot_be(api, name, scopes, charger, says):
+def test_a_key_that_cannot_be(refusing, name, scopes, charger, says):
     with pytest.raises(ConfigError, match=says):
-        keys.create(api.database, name, scopes, charger, api.now)
+        keys.create(refusing.database, name, scopes, charger, refusing.now)
     with pytest.raises(ConfigError):
-        keys.revoke(api.database, "nobody", api.now)
+        keys.revoke(refusing.database, "nobody", refusing.now)
 
 
 def run(api, capsys, *arguments):
@@ -65,6 +65,6 @@ def test_a_chargers_key_is_its_payment_password(api, capsys):
     (("create", "x"), "want a scope"), (("create", "x", "--scope", "all"), "unknown scope all"),
     (("create", "x", "--charger", "DE*NONE"), "not registered"), (("revoke", "x"), "no key"),
 ])  # fmt: skip
-def test_a_command_that_cannot_be_says_so_in_one_line(api, capsys, arguments, says):
-    code, out, err = run(api, capsys, "api-key", *arguments)
+def test_a_command_that_cannot_be_says_so_in_one_line(refusing, capsys, arguments, says):
+    code, out, err = run(refusing, capsys, "api-key", *arguments)
     assert code == 1 and out == "" and says in err and err.count("\n") == 1

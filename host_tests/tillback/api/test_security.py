@@ -26,10 +26,10 @@ WRONG = [
 
 
 @pytest.mark.parametrize("header", WRONG)
-def test_whatever_is_no_key_opens_nothing(api, header):
-    _, key_id, secret = api.key.split("_", 2)
-    text = header.format(key=api.key, id=key_id, secret=secret).encode("latin-1")
-    answer = api.ask("GET", PATH, key="", headers=[(b"Authorization", text)])
+def test_whatever_is_no_key_opens_nothing(refusing, header):
+    _, key_id, secret = refusing.key.split("_", 2)
+    text = header.format(key=refusing.key, id=key_id, secret=secret).encode("latin-1")
+    answer = refusing.ask("GET", PATH, key="", headers=[(b"Authorization", text)])
     problem(answer, 401, "unauthorized")
     assert answer.headers["WWW-Authenticate"] == "Bearer"
 

@@ -33,6 +33,10 @@ def test_a_token_from_beginning_to_end(api):
     problem(api.ask("DELETE", PATH), 404, "not-found")
 
 
+def test_a_whole_number_is_one_however_it_is_written(api):
+    assert put(api, {"ceiling_minor": 5000.0}).json()["ceiling_minor"] == 5000
+
+
 def test_the_list_by_account(api):
     for n in range(5):
         account = {"account": "even"} if n % 2 == 0 else {}
@@ -50,7 +54,7 @@ WRONG = [
     {"flags": "free"}, {"flags": ["free"] * 1000}, {"flags": None}, {"expires_at": "tomorrow"},
     {"expires_at": 0}, {"expires_at": "2027-12-31"}, {"expires_at": "2027-13-31T00:00:00Z"},
     {"expires_at": "0001-01-01T00:00:00+23:59"}, {"expires_at": "2027-12-31T00:00:00"},
-    {"ceiling_minor": 0}, {"ceiling_minor": -1}, {"ceiling_minor": 1.0}, {"ceiling_minor": True},
+    {"ceiling_minor": 0}, {"ceiling_minor": -1}, {"ceiling_minor": 1.5}, {"ceiling_minor": True},
     {"ceiling_minor": "5"}, {"ceiling_minor": 10**9}, {"ceiling_minor": 10**400},
     {"ceiling_minor": float("inf")}, {"ceiling_minor": float("nan")}, {"token": TOKEN},
     {"secret": "x"}, [], "x", 7, None, [WHOLE],
@@ -58,10 +62,10 @@ WRONG = [
 
 
 @pytest.mark.parametrize("said", WRONG, ids=lambda one: repr(one)[:40])
-def test_a_token_that_cannot_be(api, said):
-    answer = put_raw(api, json.dumps(said))
+def test_a_token_that_cannot_be(refusing, said):
+    answer = put_raw(refusing, json.dumps(said))
     problem(answer, 422, "invalid")
-    problem(api.get(PATH), 404, "not-found")
+    problem(refusing.get(PATH), 404, "not-found")
 
 
 def put_raw(api, content, kind="application/json"):
@@ -75,17 +79,17 @@ RAW = [
 
 
 @pytest.mark.parametrize("content", RAW, ids=lambda one: repr(one)[:30])
-def test_a_body_that_is_no_json(api, content):
-    assert put_raw(api, content).status_code in (400, 422)
-    problem(api.get(PATH), 404, "not-found")
+def test_a_body_that_is_no_json(refusing, content):
+    assert put_raw(refusing, content).status_code in (400, 422)
+    problem(refusing.get(PATH), 404, "not-found")
 
 
 @pytest.mark.parametrize("kind", [
     "text/plain", "application/x-www-form-urlencoded", "application/xml", "", "json",
     "application/json; charset=utf-16", "application/json, text/html", "multipart/form-data",
 ])  # fmt: skip
-def test_a_body_of_another_kind(api, kind):
-    problem(put_raw(api, "{}", kind), 415, "media-type")
+def test_a_body_of_another_kind(refusing, kind):
+    problem(put_raw(refusing, "{}", kind), 415, "media-type")
 
 
 def test_a_body_of_ten_megabytes(api):
@@ -110,6 +114,6 @@ def test_text_is_text(api, text):
     "9C1F0A6BE24D7E35", "9c1f0a6be24d7e3", "9c1f0a6be24d7e355", "%00" * 16, "'OR'1'='1'--'x'",
     "%ef%bc%90" * 16,
 ])  # fmt: skip
-def test_a_path_that_names_no_token(api, token):
+def test_a_path_that_names_no_token(refusing, token):
     for method, options in (("GET", {}), ("PUT", {"json": {}}), ("DELETE", {})):
-        problem(api.ask(method, f"/v1/tokens/{token}", **options), 422, "invalid")
+        problem(refusing.ask(method, f"/v1/tokens/{token}", **options), 422, "invalid")

@@ -54,6 +54,6 @@ def test_there_are_only_so_many(api, monkeypatch):
     ASKED | {"kinds": ["ping"]}, {"url": "https://example.com\\@10.0.0.1/"}, {"url": "https://"},
     {"url": "https://example.com/#x"}, {"url": "https://example.com:99999/"},
 ])  # fmt: skip
-def test_an_endpoint_that_cannot_be(api, said):
-    problem(api.post(PATH, said), 422, "invalid")
-    assert api.get(PATH).json()["data"] == []
+def test_an_endpoint_that_cannot_be(refusing, said):
+    problem(refusing.post(PATH, said), 422, "invalid")
+    assert refusing.get(PATH).json()["data"] == []

@@ -1,5 +1,7 @@
 """The payment API, version 1, as an ASGI application."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
@@ -57,7 +59,7 @@ def create_app(
         app.include_router(one.router, prefix="/v1")
     app.add_api_route(problems.BASE + "{name}", _explain, include_in_schema=False)
     app.add_api_route(problems.BASE[:-1], _explain_all, include_in_schema=False)
-    app.openapi_schema = _schema(app)
+    app.openapi = functools.cache(functools.partial(_schema, app.openapi))  # type: ignore[method-assign]
     return app
 
 
@@ -77,9 +79,9 @@ def _explain_all() -> list[dict[str, Any]]:
     ]
 
 
-def _schema(app: FastAPI) -> dict[str, Any]:
+def _schema(made: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """OpenAPI, with problem details in the place of the framework's own errors."""
-    schema = app.openapi()
+    schema = made()
     parts = schema["components"]["schemas"]
     for name in ("HTTPValidationError", "ValidationError"):
         parts.pop(name, None)

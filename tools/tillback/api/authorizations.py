@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -19,6 +19,7 @@ from tillback.api.fields import (
     Asked,
     ChargerId,
     Currency,
+    LifeS,
     RefInPath,
     Said,
     TokenHash,
@@ -34,31 +35,55 @@ from tillback.payments.authorizations import UnknownAuthorization
 from tillback.payments.states import PaymentError
 
 router = APIRouter(tags=["authorizations"])
-HELD = ("card", "wallet", "terminal")  # methods whose money a provider holds first
-Method = Literal["rfid", "app", "card", "wallet", "prepaid", "terminal"]
 Verdict = Literal["ALLOWED", "BLOCKED", "EXPIRED", "NO_CREDIT", "NOT_ALLOWED", "PENDING"]
 
 
-class AuthorizationAsked(Asked):
-    """Who wants to charge.
+class ForToken(Asked):
+    """May this token charge, on its account? What a charger asks."""
 
-    With a `token` and nothing but `charger` and `currency`: may it, on its account? Otherwise
-    `method` says how it is paid: `app` and `rfid` on an `account`; `card`, `wallet` and `terminal`
-    with `hold_minor`, which the payment provider keeps on `source` until the record is there."""
+    charger: ChargerId
+    token: TokenHash
+    currency: Currency
 
+
+class _More(Asked):
     currency: Currency
     charger: ChargerId | None = None
-    token: TokenHash | None = None
-    method: Method | None = None
-    account: Words | None = None
+    token: TokenHash | None = Field(None, description="whose session it is to be")
     ceiling_minor: Amount | None = Field(None, description="the most that it may cost, with VAT")
-    hold_minor: Amount | None = None
+    life_s: LifeS = Field(authorizations.LIFE_S, description="so long a session may begin")
+
+
+class OnAccount(_More):
+    """A session on an account, which gets an invoice."""
+
+    method: Literal["app", "rfid"]
+    account: Words
+
+
+class WithHold(_More):
+    """A session on money that the payment provider holds until the usage record is there."""
+
+    method: Literal["card", "wallet", "terminal"]
+    hold_minor: Amount
     source: Annotated[str, Field(pattern="^[A-Za-z0-9_]{1,100}$")] | None = Field(
         None, description="what the provider knows the payer's card by; never its number"
     )
-    life_s: Annotated[int, Field(ge=60, le=86400)] | None = Field(
-        None, description="so long a session may begin; 900 unless said otherwise"
-    )
+
+
+def _kind(said: Any) -> str:
+    """Which of them is meant: by its method."""
+    method = said.get("method") if isinstance(said, dict) else getattr(said, "method", None)
+    if isinstance(said, dict) and "method" not in said:
+        return "ForToken"
+    return "OnAccount" if method in ("app", "rfid") else "WithHold"
+
+
+AuthorizationAsked = Annotated[
+    Annotated[ForToken, Tag("ForToken")] | Annotated[OnAccount, Tag("OnAccount")]
+    | Annotated[WithHold, Tag("WithHold")],
+    Discriminator(_kind),
+]  # fmt: skip
 
 
 class AuthorizationAnswer(Said):
@@ -111,7 +136,7 @@ class AuthorizationSaid(Said):
     "/authorizations", status_code=201, response_model=AuthorizationAnswer,
     responses={
         200: {"model": AuthorizationAnswer, "description": "It may not charge"},
-        **problems.answers("media-type", "in-progress"),
+        **problems.answers("media-type", "conflict"),
     },
 )  # fmt: skip
 def create_authorization(
@@ -119,16 +144,16 @@ def create_authorization(
     caller: Annotated[Caller, needs("authorizations:write")], database: Data, clock: Now,
     _: IdempotencyKey = None,
 ) -> Response:  # fmt: skip
-    """Asks whether a token may charge, or authorises a session that is paid otherwise."""
+    """Asks whether a token may charge, or authorises a session that is paid by `method`."""
     speaks_for(caller, asked.charger)
-    only_token = asked.model_fields_set <= {"charger", "token", "currency"}
-    if caller.charger is not None and not (only_token and asked.token):
+    if caller.charger is not None and not isinstance(asked, ForToken):
         raise Problem("forbidden", "a charger's key asks for tokens, and for nothing else")
     try:
         with database.write() as session:
-            if only_token:
-                charger, token = _needed(asked, "charger"), _needed(asked, "token")
-                found = authorizations.for_token(session, token, charger, asked.currency, clock())
+            if isinstance(asked, ForToken):
+                found = authorizations.for_token(
+                    session, asked.token, asked.charger, asked.currency, clock()
+                )
                 row = found.authorization
                 said = _made(row) if row else _refused(found.status, asked.currency)
             else:
@@ -136,7 +161,7 @@ def create_authorization(
                 said = _made(authorizations.create(session, wanted, clock()))
             return answer(session, request, said, 201 if said.ref else 200)
     except PaymentError as error:
-        raise problems.invalid("body", str(error)) from None
+        raise Problem("conflict", str(error)) from None
 
 
 @router.get("/authorizations/{ref}", responses=problems.answers("not-found"))
@@ -167,32 +192,17 @@ def cancel_authorization(
         raise Problem("conflict", str(error)) from None
 
 
-def _needed(asked: AuthorizationAsked, name: str) -> str:
-    value: str | None = getattr(asked, name)
-    if value is None:
-        raise problems.invalid(f"body/{name}", "is needed here; or say the method")
-    return value
-
-
-def _wanted(asked: AuthorizationAsked, provider: str | None) -> authorizations.Asked:
+def _wanted(asked: OnAccount | WithHold, provider: str | None) -> authorizations.Asked:
     """What the domain is asked for. Raises Problem."""
-    method = _needed(asked, "method")
-    more: dict[str, Any] = {} if asked.life_s is None else {"life_s": asked.life_s}
-    if method in HELD:
+    more: dict[str, Any] = {}
+    if isinstance(asked, WithHold):
         if provider is None:
-            raise problems.invalid("body/method", "no payment provider is set up here")
-        if asked.hold_minor is None:
-            raise problems.invalid("body/hold_minor", f"is needed for {method}")
-        more |= {"provider": provider, "hold_minor": asked.hold_minor, "source": asked.source}
-    elif method == "prepaid":
-        raise problems.invalid("body/method", "a prepaid token is asked for by its hash alone")
-    elif asked.account is None:
-        raise problems.invalid("body/account", f"is needed for {method}: who gets the invoice?")
-    elif asked.hold_minor is not None or asked.source is not None:
-        raise problems.invalid("body/hold_minor", f"nothing is held for {method}")
+            raise Problem("conflict", "no payment provider is set up here")
+        more = {"provider": provider, "hold_minor": asked.hold_minor, "source": asked.source}
+    account = asked.account if isinstance(asked, OnAccount) else None
     return authorizations.Asked(
-        method, asked.currency, asked.charger, asked.token, asked.account, asked.ceiling_minor,
-        **more,
+        asked.method, asked.currency, asked.charger, asked.token, account, asked.ceiling_minor,
+        life_s=asked.life_s, **more,
     )  # fmt: skip
 
 

@@ -18,13 +18,16 @@ from tillback.api.prices import PriceSaid
 from tillback.api.problems import Problem
 from tillback.api.security import needs
 from tillback.db.tables import Charger, Event, LiveMeter, Status, Tariff, UsageRecord
+from tillctl import languages
 
 router = APIRouter(tags=["chargers"])
 _NAME = "chargers"
 STATES = (*states.STATES.split(), "reserved", "offline")  # `offline`: its last will
 
 Language = Annotated[
-    str, Query(pattern="^[a-z]{2}$", description="of the words; ISO 639-1, as in languages/")
+    str,
+    Query(pattern="^[a-z]{2}$", description="of the words, ISO 639-1",
+          json_schema_extra={"enum": languages.names()}),
 ]
 
 

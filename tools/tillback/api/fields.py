@@ -33,7 +33,15 @@ _TOKEN = r"^[0-9a-f]{16}$"
 TokenHash = Annotated[str, StringConstraints(pattern=_TOKEN)]
 TokenInPath = Annotated[str, Path(pattern=_TOKEN, description="the keyed hash of its UID")]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
-Amount = Annotated[int, Field(ge=1, le=AMOUNT_MAX_MINOR)]
+
+
+def _whole(value: Any) -> Any:
+    """JSON has one kind of number: 5.0 is the integer 5, to JSON Schema as well."""
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
+Amount = Annotated[int, Field(ge=1, le=AMOUNT_MAX_MINOR), BeforeValidator(_whole)]
+LifeS = Annotated[int, Field(ge=60, le=86400), BeforeValidator(_whole)]
 # Printable, of the Basic Multilingual Plane: no control, no private use, no half of a pair.
 Words = Annotated[str, StringConstraints(pattern=r"^[ -~\u00a1-\ud7ff]{1,200}$")]
 _DATE, _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}", r"[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?"

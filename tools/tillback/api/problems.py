@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from evtill.core.errors import EvtillError
 
@@ -127,11 +128,23 @@ def on_problem(_: Request, error: Exception) -> JSONResponse:
     return error.response()
 
 
-def on_http(_: Request, error: Exception) -> JSONResponse:
+def on_http(request: Request, error: Exception) -> JSONResponse:
     """What the framework refuses: no such route, no such method, no JSON."""
     assert isinstance(error, HTTPException)
     name = _BY_STATUS.get(error.status_code, "bad-request")
-    return Problem(name, headers=dict(error.headers or {})).response()
+    headers = dict(error.headers or {})
+    if error.status_code == 405:  # the framework names those of one route alone
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
+    return Problem(name, headers=headers).response()
+
+
+def _methods(request: Request) -> set[str]:
+    """What the path of a request allows (RFC 9110, 10.2.1)."""
+    return {
+        method for method in ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+        for route in request.app.routes
+        if route.matches({**request.scope, "method": method})[0] is Match.FULL
+    }  # fmt: skip
 
 
 def on_invalid(_: Request, error: Exception) -> JSONResponse:

@@ -24,6 +24,8 @@ from tillback.webhooks import WebhookError
 
 router = APIRouter(tags=["webhooks"])
 _NAME = "webhook-endpoints"
+_PORT = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
+_URL = f"^https://[A-Za-z0-9._-]{{1,253}}(:({_PORT}))?([/?][!\"$-\\[\\]-~]*)?$"
 _KIND = "^(\\*|" + "|".join(sorted(news.KINDS)).replace(".", "\\.") + ")$"
 MOST = 16  # endpoints at a time: each piece of news goes to all of them
 
@@ -31,7 +33,7 @@ MOST = 16  # endpoints at a time: each piece of news goes to all of them
 class EndpointAsked(Asked):
     """Where to send which news; "*" is all of them."""
 
-    url: Annotated[str, Field(max_length=500, pattern="^https://[!-~]+$")]
+    url: Annotated[str, Field(max_length=500, pattern=_URL)]
     kinds: list[Annotated[str, Field(pattern=_KIND)]] = Field(
         default=["*"], min_length=1, max_length=len(news.KINDS) + 1
     )
