@@ -14,6 +14,7 @@ from tillback.api import (
     chargers,
     problems,
     receipts,
+    refunds,
     sessions,
     starts,
     tokens,
@@ -33,7 +34,8 @@ Every request carries `Authorization: Bearer tb_...`; a key has scopes. Every er
 `application/problem+json` (RFC 9457) whose `type` explains itself. A POST under an
 `Idempotency-Key` is carried out once. Lists come in pages, with cursors."""
 _RESOURCES = (
-    authorizations, starts, chargers, sessions, usage_records, receipts, tokens, webhook_endpoints,
+    authorizations, starts, chargers, sessions, usage_records, receipts, refunds, tokens,
+    webhook_endpoints,
 )  # fmt: skip
 
 
