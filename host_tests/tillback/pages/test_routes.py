@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from host_tests.tillback.pages.world import DECLINED, HOLD, VISA, C, World
+from tillback import audit
 from tillback.api.limits import Rate
 from tillctl.tariff_compile import compile_tariff
 
@@ -335,6 +336,26 @@ def test_a_webhook_says_nothing_by_itself(world):
     assert world.hook.deliver(event) == [204]
     world.work()
     assert world.auth().state == "requested" and world.sent() == []
+
+
+def test_a_dispute_is_booked_as_stripe_says(world):
+    held(world)
+    world.answer()
+    world.record()
+    world.work()
+    dispute = world.edge.open_dispute(world.auth().provider_ref)
+    [event] = world.edge.events("charge.dispute.created")
+    assert world.hook.deliver(event, secret="whsec_wrong") == [400]
+    world.edge.next_fault("retrieve_dispute", "500")
+    assert world.hook.deliver(event) == [503] and world.auth().state == "captured"
+    assert world.hook.deliver(event, event) == [204, 204]
+    assert world.auth().state == "disputed" and key(world) == "finished-settled"
+    world.edge.close_dispute(dispute, "won")
+    [over] = world.edge.events("charge.dispute.closed")
+    assert world.hook.deliver(over, event, over) == [204] * 3
+    assert world.auth().state == "captured"
+    with world.database.read() as session:
+        assert audit.check(session) == []
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"\xff", b"{" * 60000])

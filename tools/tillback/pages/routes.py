@@ -15,6 +15,7 @@ import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 from fastapi import APIRouter, Depends, Request
@@ -24,18 +25,20 @@ from sqlalchemy.orm import Session
 
 from tillback import receipt
 from tillback.api import limits, receipts
-from tillback.api.problems import Problem
+from tillback.api.problems import AGAIN_S, Problem
 from tillback.api.security import Clock
 from tillback.db.database import Database, utc_now
 from tillback.db.tables import Authorization, Charger, Offer, PayAttempt
 from tillback.language import CODES, Language, choose
+from tillback.ledger import LedgerError
 from tillback.pages import assets, pay, standing
 from tillback.pages.model import PayPage
 from tillback.payments import attempts, authorizations, stripe_events
 from tillback.payments.attempts import NoOffer, Terms
-from tillback.payments.provider import PENDING, Provider, ProviderError
+from tillback.payments.provider import PENDING, ProviderError
 from tillback.payments.settle import Settler
 from tillback.payments.states import PaymentError
+from tillback.payments.stripe import Stripe
 
 RATE = limits.Rate(120, 10.0)  # of one address, which phones may share
 _PAY_RATE = limits.Rate(10, 0.05)
@@ -55,7 +58,7 @@ class Site:
 
     database: Database
     settler: Settler
-    provider: Provider
+    provider: Stripe
     public_url: str
     hold_minor: int
     webhook_secret: str | None = None
@@ -176,9 +179,24 @@ class _Pages:
         except stripe_events.BadEvent as error:
             log.warning("Stripe webhook refused: %s", error)
             raise Problem("bad-request", str(error)) from error
-        with site.database.write() as session:
-            stripe_events.hint(session, event, site.clock())
+        self._follow(event)
         return Response(status_code=204)
+
+    def _follow(self, event: dict[str, Any]) -> None:
+        """Raises Problem for what Stripe is to send again, when it can be asked, or booked."""
+        site, dispute = self._site, stripe_events.dispute_of(event)
+        try:
+            found = None if dispute is None else site.provider.dispute(dispute)
+            with site.database.write() as session:
+                if found is not None:
+                    stripe_events.book(session, found, site.clock())
+                stripe_events.hint(session, event, site.clock())
+        except ProviderError as error:
+            log.warning("Stripe webhook: %s", error)
+            raise Problem("unavailable", headers={"Retry-After": AGAIN_S}) from error
+        except (PaymentError, LedgerError) as error:
+            log.warning("Stripe webhook: %s", error)
+            raise Problem("conflict", "it cannot be booked now") from error
 
     def _give_up(self, request: Request, attempt: str) -> Response:
         """Whether it could is for the page to say, which shows how things stand."""

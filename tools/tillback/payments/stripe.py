@@ -6,6 +6,7 @@ Amounts: docs.stripe.com/currencies (zero-decimal, special cases, three-decimal)
 import datetime
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import stripe
@@ -40,11 +41,27 @@ _SCALES = {"ISK": (100, 1), "UGX": (100, 1), "MGA": (1, 100)}
 _EXPAND = ["latest_charge.balance_transaction"]
 _SESSION, _SESSION_EXPAND = "cs_", ["payment_intent.latest_charge.balance_transaction"]
 
+# A dispute's status: whether the bank has given the money back. In those that are not here it took
+# none (docs.stripe.com/api/disputes/object).
+_WON = {"needs_response": False, "under_review": False, "lost": False, "won": True}
+
 _T = TypeVar("_T")
 
 
+@dataclass(frozen=True)
+class Dispute:
+    """What the payer's bank took back of a payment, and whether it has returned it."""
+
+    id: str
+    payment: str
+    amount_minor: int
+    currency: str
+    is_won: bool
+
+
 class Stripe:
-    """`key`: a secret or restricted key, for PaymentIntents and refunds. `url`: another API than
+    """`key`: a secret or restricted key: PaymentIntents, Checkout Sessions and refunds to write,
+    disputes to read. `url`: another API than
     Stripe's own, for tests."""
 
     name = "stripe"
@@ -123,6 +140,10 @@ class Stripe:
             if not after:
                 return None
 
+    def dispute(self, id_: str) -> Dispute | None:
+        """The dispute of that id; None for one that has moved no money. Raises ProviderError."""
+        return _ask(_dispute, self._client.disputes.retrieve, id_)
+
 
 def _ask(read: Callable[[Any], _T], order: Callable[..., Any], *given: Any) -> _T:
     """What Stripe says to `order(*given)`, or the ProviderError that its refusal means."""
@@ -174,6 +195,14 @@ def _page(found: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """A list's items, and what to ask for more of them."""
     items = found["data"]
     return items, {"starting_after": items[-1]["id"]} if found["has_more"] else {}
+
+
+def _dispute(found: dict[str, Any]) -> Dispute | None:
+    if found["status"] not in _WON:
+        return None
+    currency = found["currency"].upper()
+    amount = _ours(found["amount"], currency)
+    return Dispute(found["id"], found["payment_intent"], amount, currency, _WON[found["status"]])
 
 
 def _repayment(refund: dict[str, Any]) -> Repayment:
