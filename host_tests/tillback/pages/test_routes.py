@@ -246,6 +246,36 @@ def test_nobody_plugs_in(world):
     assert world.intent()[0] == "canceled" and "No car was plugged in" in page(world).text
 
 
+def test_a_stop_that_does_not_arrive_can_be_given_again(world):
+    held(world)
+    world.answer()
+    world.meter()
+    for _ in range(2):
+        world.web.post(f"/p/{world.attempt}/stop", data={"lang": "en"})
+        assert key(world) == "stopping"
+        assert [name for name, _ in world.sent()] == ["stop"]
+        world.answer("not now", "rejected")
+        assert key(world) == "charging" and "/stop" in page(world).text
+
+
+def test_two_pay_at_once(world):
+    """At a sticker: the charger takes the first."""
+    for _ in range(2):
+        at = pay(world).headers["Location"]
+        BANK.post(at, data={"number": VISA})
+    world.later(6)
+    assert [name for name, _ in world.sent()] == ["start", "start"]
+    world.answer("in use", "rejected")
+    world.work()
+    assert [one["status"] for one in holds(world)] == ["canceled", "requires_capture"]
+
+
+def holds(world):
+    """Stripe's, the newest first."""
+    found = world.edge.sdk().v1.payment_intents.list()
+    return [one.to_dict() for one in found.data]
+
+
 def test_an_abandoned_payment(world):
     at = pay(world).headers["Location"]
     world.later(60)

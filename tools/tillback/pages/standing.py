@@ -26,6 +26,7 @@ ASSETS = "/assets/"
 PLUG_S = 60  # plug_timeout_s, as chargers come
 METHODS = ("card", "apple_pay", "google_pay")
 _NEAR_PCT = 90  # of the hold
+_STOPPING = (orders.WAITING, orders.SENT, orders.ACCEPTED)  # a stop that failed is there again
 _STATES = {"code_expired": "expired", "code_used": "expired", "payment_late": "expired",
            "charger_offline": "offline", "payments_down": "offline"}  # fmt: skip
 # why an authorisation came to nothing, in payments' words: the driver's
@@ -107,7 +108,7 @@ def _begun(one: Found, made_at: str, order: str) -> dict[str, Any]:
     session, auth = one.session, one.auth
     named = select(UsageRecord.id).where(UsageRecord.auth_ref == auth.ref).limit(1)
     stops = orders.of(session, auth.ref, "stop")
-    if session.scalar(named) is not None or (stops and stops[0].state != orders.REJECTED):
+    if session.scalar(named) is not None or (stops and stops[0].state in _STOPPING):
         return {"state": "stopping"}
     live = _live(session, one.attempt.charger, auth)
     if live is not None:
