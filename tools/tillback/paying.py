@@ -1,11 +1,14 @@
 """The parts that hold money, take it and give it back, put together: for running."""
 
 import argparse
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 
 from fastapi import FastAPI
+from sqlalchemy.exc import SQLAlchemyError
 
-from tillback.db.database import Database
+from tillback.db.database import Database, one_line
 from tillback.pages import routes
 from tillback.payments.attempts import Opener
 from tillback.payments.prepaid import Prepaid
@@ -14,6 +17,10 @@ from tillback.payments.raising import Raiser
 from tillback.payments.settle import Settler
 from tillback.payments.starting import Starter
 from tillback.payments.stripe import Stripe
+
+_PAUSE_S = 1.0
+
+log = logging.getLogger(__name__)
 
 
 def parts(
@@ -25,7 +32,8 @@ def parts(
     providers: dict[str, Provider] = {prepaid.name: prepaid}
     settler = Settler(database, providers)
     found: dict[str, Callable[[], Awaitable[None]]] = {
-        "settle": settler.run, "starts": Starter(database).run, "ceilings": Raiser(database).run,
+        "settle": settler.run, "starts": _repeated(Starter(database).run_due),
+        "ceilings": _repeated(Raiser(database).run_due),
     }  # fmt: skip
     if arguments.stripe_key is not None:
         stripe = providers[Stripe.name] = Stripe(arguments.stripe_key)
@@ -34,5 +42,23 @@ def parts(
             database, settler, stripe, arguments.public_url, arguments.hold_minor,
             arguments.stripe_webhook_secret, connected,
         )))  # fmt: skip
-        found["opens"] = Opener(database, connected).run
+        found["opens"] = _repeated(Opener(database, connected).run_due)
     return found
+
+
+def _repeated(work: Callable[[], int]) -> Callable[[], Awaitable[None]]:
+    """A part that does it again and again; what is in hand when it is cancelled is finished."""
+
+    async def run() -> None:
+        while True:
+            doing = asyncio.ensure_future(asyncio.to_thread(work))
+            try:
+                await asyncio.shield(doing)
+            except asyncio.CancelledError:
+                await doing
+                raise
+            except SQLAlchemyError as error:
+                log.error("database: %s", one_line(error))
+            await asyncio.sleep(_PAUSE_S)
+
+    return run

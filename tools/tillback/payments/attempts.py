@@ -3,7 +3,6 @@
 A code opens one attempt; only the QR code that never changes, a sticker's, opens several. What is
 held goes back where no start was given for it: then no session can have begun."""
 
-import asyncio
 import datetime
 import json
 import logging
@@ -12,11 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from tillback import orders
-from tillback.db.database import Database, one_line, stamp, utc_now
+from tillback.db.database import Database, stamp, utc_now
 from tillback.db.tables import Authorization, Charger, Offer, Order, PayAttempt, Status, Tariff
 from tillback.payments import authorizations, starting
 from tillback.payments.authorizations import Asked
@@ -28,7 +26,6 @@ OFFLINE, IN_USE = "charger_offline", "in_use"
 _ID_BYTES = 18
 _WHY = {"available": "", "reserved": "reserved", "faulted": "out_of_order",
         "unavailable": "out_of_order", "offline": OFFLINE}  # fmt: skip
-_PAUSE_S = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -128,15 +125,6 @@ class Opener:
         self._database = database
         self._connected = connected
         self._clock = clock
-
-    async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            try:
-                await asyncio.to_thread(self.run_due)
-            except SQLAlchemyError as error:
-                log.error("database: %s", one_line(error))
-            await asyncio.sleep(_PAUSE_S)
 
     def run_due(self) -> int:
         """Starts what is held and was not started; how many that were."""

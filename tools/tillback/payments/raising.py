@@ -4,19 +4,16 @@ The next allotment is reserved in the transaction that gives the signed raise_ce
 charger's own word alone makes it the session's ceiling, or frees it before the record is there:
 it may have carried out a command that it has not answered."""
 
-import asyncio
 import datetime
 import json
-import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
 from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from tillback import orders
-from tillback.db.database import Database, one_line, stamp, utc_now
+from tillback.db.database import Database, stamp, utc_now
 from tillback.db.tables import Authorization, Order, Token
 from tillback.payments import authorizations, prepaid, states
 from tillback.payments.provider import PREPAID
@@ -25,9 +22,6 @@ from tillback.payments.starting import live
 NEAR_PERCENT = 80  # of the ceiling: then it is raised
 AGAIN_S = 30  # after a command that came to nothing, the next one
 _RUNNING = ("authorised", "charging", "expired")
-_PAUSE_S = 1.0
-
-log = logging.getLogger(__name__)
 
 
 class Raiser:
@@ -38,15 +32,6 @@ class Raiser:
     ) -> None:
         self._database = database
         self._clock = clock
-
-    async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            try:
-                await asyncio.to_thread(self.run_due)
-            except SQLAlchemyError as error:
-                log.error("database: %s", one_line(error))
-            await asyncio.sleep(_PAUSE_S)
 
     def run_due(self) -> int:
         """Looks at each session; for how many something was done."""

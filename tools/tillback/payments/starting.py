@@ -3,20 +3,17 @@
 Money that is held is given back only on the charger's own word: it refused the command, never got
 it, or says, asked, that no session came of it. No time that has passed is such a word."""
 
-import asyncio
 import datetime
 import json
-import logging
 import re
 from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import func, select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from tillback import orders
-from tillback.db.database import Database, one_line, stamp, utc_now
+from tillback.db.database import Database, stamp, utc_now
 from tillback.db.tables import Authorization, LiveMeter, Order, UsageRecord
 from tillback.payments import authorizations
 from tillback.payments.provider import PREPAID
@@ -25,10 +22,7 @@ from tillback.payments.states import PaymentError
 ASK_S = 45  # after that, and then each time as long, a charger that tells nothing is asked
 LIVE_S = 60  # a live reading is news for so long
 START_WITHIN_S = 30  # a driver who stands there is not started later
-_PAUSE_S = 1.0
 _NONE = re.compile(r"none before (\d{1,10})")
-
-log = logging.getLogger(__name__)
 
 
 def start(session: Session, ref: str, at: datetime.datetime) -> None:
@@ -72,15 +66,6 @@ class Starter:
     ) -> None:
         self._database = database
         self._clock = clock
-
-    async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            try:
-                await asyncio.to_thread(self.run_due)
-            except SQLAlchemyError as error:
-                log.error("database: %s", one_line(error))
-            await asyncio.sleep(_PAUSE_S)
 
     def run_due(self) -> int:
         """Looks after each start that is undecided, and each authorisation that a charger has asked
