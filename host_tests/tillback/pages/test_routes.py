@@ -256,6 +256,7 @@ def test_a_stop_that_does_not_arrive_can_be_given_again(world):
         assert [name for name, _ in world.sent()] == ["stop"]
         world.answer("not now", "rejected")
         assert key(world) == "charging" and "/stop" in page(world).text
+        world.later(1)
 
 
 def test_two_pay_at_once(world):
