@@ -1,5 +1,7 @@
 """The books' own laws: each is broken once, and is found to be."""
 
+import contextlib
+
 import pytest
 from sqlalchemy import insert, update
 
@@ -9,6 +11,7 @@ from tillback.db.tables import Authorization, Bill, Entry, Posting, Refund
 from tillback.ledger import Booking
 
 ONE = f"{records.CHARGER}-1"
+UNBILLED = f"{records.CHARGER}-5"
 OWES = f"receivable:{books.TOKEN}"
 TAKEN = {"captured_minor": 720, "fee_minor": 20, "refunded_minor": 120, "state": "partly_refunded"}
 BOOKED = [
@@ -25,14 +28,22 @@ def given_back(minor, state="done"):
                   created_at=books.AT)  # fmt: skip
 
 
-@pytest.fixture
-def database(database_url):
-    """A session that was billed, captured and partly refunded, its amendment, and one unpaid."""
-    with books.opened(database_url) as found:
+@pytest.fixture(scope="module")
+def database(tmp_path_factory):
+    with balanced(f"sqlite:///{tmp_path_factory.mktemp('audit')}/t.sqlite") as found:
+        yield found
+
+
+@contextlib.contextmanager
+def balanced(url):
+    """A session that was billed, captured and partly refunded, its amendment, one unpaid, and a
+    record (5) without a bill."""
+    with books.opened(url) as found:
         with found.write() as session:
             session.add(books.authorization())
             books.arrive(session, books.record(1, ref="ref1"), books.record(2, gross=0))
             books.arrive(session, books.record(3), books.record(4, gross=100, amends=ONE))
+            session.add(books.stored(books.record(5)))
         with found.write() as session:
             ledger.post(session, BOOKED, books.AT)
             session.execute(update(Authorization).values(**TAKEN))
@@ -73,21 +84,17 @@ def test_entries_that_only_balance_together(database):
     ]  # fmt: skip
 
 
+def bill():
+    return Bill(record=UNBILLED, currency="EUR", total_minor=720, recomputed_minor=720,
+                billed_minor=720, finding="", billed_at=books.AT)  # fmt: skip
+
+
 def test_a_bill_that_is_not_booked(database):
-    with database.write() as session:
-        lost = books.record(5)
-        books.arrive(session)
-        session.add(books.stored(lost))
-
-    def bill():
-        return Bill(record=lost["id"], currency="EUR", total_minor=720, recomputed_minor=720,
-                    billed_minor=720, finding="", billed_at=books.AT)  # fmt: skip
-
-    missing = f"the bill of {lost['id']} is not booked in its currency"
-    other = entry(f"bill:{lost['id']}", currency="SEK", record=lost["id"])
+    missing = f"the bill of {UNBILLED} is not booked in its currency"
+    other = entry(f"bill:{UNBILLED}", currency="SEK", record=UNBILLED)
     assert wrong(database, bill()) == [missing]
     assert wrong(database, bill(), other) == [
-        missing, f"{lost['id']}: billed 720, booked 0, of it sold 0",
+        missing, f"{UNBILLED}: billed 720, booked 0, of it sold 0",
     ]  # fmt: skip
 
 
@@ -146,3 +153,11 @@ def test_more_reserved_than_was_paid_in(database):
         "prepaid:acme has 499 EUR, of which 500 are reserved"
     ]
     assert wrong(database, *paid_in(-1)) == ["prepaid:acme has -1 EUR, of which 0 are reserved"]
+
+
+def test_on_postgresql_too(postgres_url):
+    with balanced(postgres_url) as found:
+        changes = [bill(), entry("payment:1"), posting("payment:1", "bank", 5),
+                   update(Authorization).values(hold_minor=1, state="released"),
+                   given_back(601, "pending")]  # fmt: skip
+        assert len(wrong(found, *changes)) == 6

@@ -1,15 +1,14 @@
-"""The contract of every payment provider: the simulated one, and Stripe by its own SDK against a
-server (localstripe, behind an edge that refuses what Stripe refuses)."""
+"""The contract of every payment provider: the simulated one, and Stripe by its own SDK against
+stripe_edge (localstripe, and what it lacks)."""
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import stripe as sdk
 
-from host_tests.fakes import stripe_api
-from host_tests.fakes.stripe_api import StripeApi
+from host_tests.stripe_edge import money
 from tillback.payments import simulated
 from tillback.payments.provider import (
     CAPTURED,
@@ -21,21 +20,24 @@ from tillback.payments.provider import (
     Unreachable,
     Unsure,
 )
-from tillback.payments.simulated import BROKEN, DOWN, LOST, Simulated
+from tillback.payments.simulated import BROKEN, BROKEN_AFTER, DOWN, LOST, Simulated
 from tillback.payments.stripe import Stripe
 
+FAULTS = {DOWN: "drop", LOST: "lost_answer", BROKEN: "500", BROKEN_AFTER: "500_acted"}
 _count = itertools.count(1)
 
 
 @dataclass
 class World:
-    """A provider, what it knows good and bad cards by, and what it really took."""
+    """A provider, what it knows good and bad cards by, and what it really took, keeps of that, and
+    gave back. fails(order, fault): with the next of these orders, something goes wrong."""
 
     provider: Any
     good: str
     bad: str
-    faults: list[str]
-    taken: Any
+    fails: Callable[[str, str], None]
+    taken: Callable[[str], int]
+    fee: Callable[[int], int]
 
     def hold(self, amount=5000, currency="EUR", **more):
         return self.provider.hold("ref1", amount, currency, self.good, more.get("key", key()))
@@ -45,35 +47,22 @@ def key():
     return f"key{next(_count)}"
 
 
-@pytest.fixture(scope="module")
-def api():
-    with StripeApi() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def cards(api):
-    """What Stripe knows a good and a bad card by."""
-    client = sdk.StripeClient("sk_test_1", base_addresses={"api": api.url}).v1
-    return [
-        client.payment_methods.create({"type": "card", "card": {
-            "number": number, "exp_month": 12, "exp_year": 2040, "cvc": "123",
-        }}).id for number in (stripe_api.GOOD_CARD, stripe_api.CARD_WITHOUT_COVER)
-    ]  # fmt: skip
-
-
 @pytest.fixture(params=["simulated", "stripe"])
 def world(request):
     if request.param == "simulated":
         one = Simulated()
-        yield World(one, "card", simulated.NO_COVER, one.faults,
-                    lambda payment: one.payments[payment].captured_minor)  # fmt: skip
-        assert one.faults == []
-        return
-    api, cards = request.getfixturevalue("api"), request.getfixturevalue("cards")
-    provider = Stripe("sk_test_1", api.url, 5)
-    yield World(provider, *cards, api.faults, api.received_minor)
-    assert api.faults == []
+        return World(
+            one, "card", simulated.NO_COVER, lambda _, fault: one.faults.append(fault),
+            lambda payment: one.payments[payment].captured_minor,
+            lambda amount: -(-amount * 14000 // 10**6),
+        )  # fmt: skip
+    edge = request.getfixturevalue("stripe_edge")
+    names = {"hold": "create", "state": "retrieve_payment_intent"}
+    return World(
+        Stripe(edge.key, edge.url, 5), "pm_card_visa", "pm_card_visa_chargeDeclined",
+        lambda order, fault: edge.next_fault(names.get(order, order), FAULTS[fault]),
+        lambda payment: edge.object(payment)["amount_received"], money.fee,
+    )  # fmt: skip
 
 
 def test_what_is_held_is_there_and_not_taken(world):
@@ -84,12 +73,12 @@ def test_what_is_held_is_there_and_not_taken(world):
     assert world.taken(made.id) == 0
 
 
-@pytest.mark.parametrize("amount", [1, 1234, 5000])
+@pytest.mark.parametrize("amount", [50, 1234, 5000])
 def test_some_of_it_is_taken_and_the_rest_is_free(world, amount):
     made = world.hold()
     taken = world.provider.capture(made.id, amount, "EUR", key())
     assert (taken.state, taken.captured_minor) == (CAPTURED, amount)
-    assert taken.fee_minor == -(-amount * 14000 // 10**6)
+    assert taken.fee_minor == world.fee(amount)
     assert world.provider.state(made.id) == taken
     assert world.taken(made.id) == amount
 
@@ -143,19 +132,19 @@ def test_the_same_key_is_for_the_same_order_only(world):
         world.hold(5001, key=same)
 
 
-@pytest.mark.parametrize("fault, error", [(DOWN, Unreachable), (LOST, Unreachable)])
-def test_an_order_without_an_answer_is_given_again_and_done_once(world, fault, error):
+@pytest.mark.parametrize("fault", [DOWN, LOST])
+def test_an_order_without_an_answer_is_given_again_and_done_once(world, fault):
     same, taking, giving = key(), key(), key()
-    world.faults.append(fault)
-    with pytest.raises(error):
+    world.fails("hold", fault)
+    with pytest.raises(Unreachable):
         world.hold(key=same)
     made = world.hold(key=same)
-    for order in (
-        lambda: world.provider.capture(made.id, 700, "EUR", taking),
-        lambda: world.provider.refund(made.id, "re1", 200, "EUR", giving),
+    for name, order in (
+        ("capture", lambda: world.provider.capture(made.id, 700, "EUR", taking)),
+        ("refund", lambda: world.provider.refund(made.id, "re1", 200, "EUR", giving)),
     ):
-        world.faults.append(fault)
-        with pytest.raises(error):
+        world.fails(name, fault)
+        with pytest.raises(Unreachable):
             order()
         answer = order()
         assert order() == answer
@@ -164,14 +153,24 @@ def test_an_order_without_an_answer_is_given_again_and_done_once(world, fault, e
         world.provider.refund(made.id, "re2", 501, "EUR", key())
 
 
-def test_an_error_of_its_own_is_the_same_for_ever_and_nothing_is_done(world):
+@pytest.mark.parametrize("fault, state", [(BROKEN, HELD), (BROKEN_AFTER, CAPTURED)])
+def test_an_error_of_its_own_is_the_same_for_ever_and_says_nothing_of_the_deed(
+    world, fault, state
+):  # fmt: skip
     made, same = world.hold(), key()
-    world.faults.append(BROKEN)
+    world.fails("capture", fault)
     for _ in range(2):
         with pytest.raises(Unsure):
             world.provider.capture(made.id, 700, "EUR", same)
-    assert world.provider.state(made.id).state == HELD
-    assert world.provider.capture(made.id, 700, "EUR", key()).state == CAPTURED
+    assert world.provider.state(made.id).state == state
+    if state == HELD:
+        assert world.provider.capture(made.id, 700, "EUR", key()).state == CAPTURED
+    world.fails("refund", fault)
+    with pytest.raises(Unsure):
+        world.provider.refund(made.id, "re1", 200, "EUR", key())
+    known = world.provider.refunded(made.id, "re1")
+    assert (known is not None and known.state == DONE) == (fault == BROKEN_AFTER)
+    assert world.taken(made.id) == 700
 
 
 def test_refunds_come_to_no_more_than_was_taken(world):
@@ -206,7 +205,7 @@ def test_an_unknown_payment_is_declined(world):
 @pytest.mark.parametrize("fault", [DOWN, LOST])
 def test_a_question_without_an_answer(world, fault):
     made = world.hold()
-    world.faults.append(fault)
+    world.fails("state", fault)
     with pytest.raises(Unreachable):
         world.provider.state(made.id)
     assert world.provider.state(made.id) == made

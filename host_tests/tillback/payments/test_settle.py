@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -14,9 +15,9 @@ from tillback.db.tables import Alarm, AuthorizationChange, Refund
 from tillback.payments import authorizations, disputes, refunds
 from tillback.payments.authorizations import Asked
 from tillback.payments.settle import LEASE_S, Settler
-from tillback.payments.simulated import BROKEN, DOWN, LOST, NO_COVER, Simulated
+from tillback.payments.simulated import BROKEN, BROKEN_AFTER, DOWN, LOST, NO_COVER, Simulated
 from tillback.payments.states import PaymentError
-from tillback.payments.units import UNITS
+from tillback.payments.units import LEAST, UNITS
 
 CARD = Asked("card", "EUR", records.CHARGER, provider="simulated", hold_minor=5000, source="card")
 
@@ -312,6 +313,47 @@ def test_what_one_has_taken_another_leaves_alone(world):
     assert world.auth(ref).state == "captured"
 
 
+def test_several_settle_side_by_side(database_url):
+    """On PostgreSQL they pass each other by; on SQLite one at a time writes."""
+    with books.opened(database_url) as database:
+        world = World(database)
+        refs = [world.held() for _ in range(12)]
+        for ref in refs:
+            world.arrive(ref)
+        asked = []
+        capture = world.provider.capture
+        world.provider.capture = lambda payment, *given: (
+            asked.append(payment), capture(payment, *given))[1]  # fmt: skip
+        settlers = [Settler(database, {"simulated": world.provider}, world.clock)
+                    for _ in range(4)]  # fmt: skip
+        with ThreadPoolExecutor(4) as pool:
+            steps = list(pool.map(Settler.run_due, settlers))
+        assert sum(steps) == 12
+        assert sorted(asked) == sorted(world.auth(ref).provider_ref for ref in refs)
+        assert {world.auth(ref).state for ref in refs} == {"captured"}
+        books.sound(database)
+
+
+@pytest.mark.parametrize("what, order", [("hold", 0), ("capture", 1), ("refund", 0)])
+def test_an_error_after_the_deed_is_found_out(world, what, order):
+    if what == "hold":
+        ref = world.do(authorizations.create, CARD).ref
+    elif what == "capture":
+        ref = world.held()
+        world.arrive(ref)
+    else:
+        ref = world.captured()
+        world.do(refunds.create, ref, 100, "goodwill")
+    world.provider.faults += [""] * order + [BROKEN_AFTER]
+    world.run()
+    world.run(5)
+    wanted = {"hold": "authorised", "capture": "captured", "refund": "partly_refunded"}
+    assert world.auth(ref).state == wanted[what]
+    assert sum(one.captured_minor for one in world.provider.payments.values()) == (
+        world.auth(ref).captured_minor)  # fmt: skip
+    assert sum(world.provider.repaid_minor.values()) == world.auth(ref).refunded_minor
+
+
 def test_refunds_in_parts_give_all_the_vat_back(world):
     ref = world.captured()
     for part in (1, 333, 100, None):
@@ -382,6 +424,17 @@ def test_an_amendment_settles_the_difference(world, gross, refunded, alarms, whe
     assert world.alarms() == alarms
     assert world.balances().get(f"receivable:{books.TOKEN}", 0) == max(0, gross - 720)
     assert "refunds" not in world.balances()  # it was never sold
+
+
+def test_a_bill_below_the_providers_least_is_waived(world, monkeypatch):
+    monkeypatch.setitem(LEAST, "simulated", {"EUR": 50})
+    ref = world.captured(49)
+    assert (world.auth(ref).state, world.payment(ref).state) == ("released", "released")
+    assert world.balances()["waived"] == 49
+    assert world.captured(50) and world.balances()["waived"] == 49
+    assert world.alarms() == []
+    with pytest.raises(PaymentError, match="want 50 to"):
+        world.do(authorizations.create, Asked(**vars(CARD) | {"hold_minor": 49}))
 
 
 def test_what_cannot_be_moved_back_stays_owed(world, monkeypatch):

@@ -24,7 +24,7 @@ from tillback.payments.provider import (
     Unsure,
     money_account,
 )
-from tillback.payments.units import unit_minor
+from tillback.payments.units import least_minor, unit_minor
 
 STUCK_TRIES = 8  # then there is an alarm, once; the tries go on
 FEE_TRIES = 5
@@ -124,7 +124,8 @@ class Answer:
         """What was not captured: waived where the provider cannot move so little."""
         auth = self._auth
         account, still = ledger.receivable(self._session, auth.record or "")
-        if 0 < still < unit_minor(auth.provider, auth.currency):
+        too_little = unit_minor if auth.captured_minor else least_minor
+        if 0 < still < too_little(auth.provider, auth.currency):
             rest = {"waived": still, account: -still}
             ledger.post(self._session, [self._booking("waive", rest)], self._now)
         refunds.settle_difference(self._session, auth, self._now)

@@ -13,7 +13,7 @@ from tillback.db.tables import Authorization, Charger, Token
 from tillback.payments import prepaid, states
 from tillback.payments.provider import PREPAID
 from tillback.payments.states import PaymentError
-from tillback.payments.units import unit_minor
+from tillback.payments.units import least_minor, unit_minor
 
 METHODS = ("rfid", "app", "card", "wallet", "prepaid", "terminal")  # as in usage records
 INVOICE = "invoice"  # the provider that holds nothing: its account gets an invoice
@@ -179,8 +179,9 @@ def _check(session: Session, asked: Asked) -> None:
         raise PaymentError(f"no charger {asked.charger[:36]!r}")
     if asked.provider == INVOICE and asked.hold_minor:
         raise PaymentError("hold_minor: an invoice holds nothing")
-    if asked.provider != INVOICE and not 0 < asked.hold_minor <= MINOR_MAX:
-        raise PaymentError(f"hold_minor: want 1 to {MINOR_MAX}")
+    least = least_minor(asked.provider, asked.currency)
+    if asked.provider != INVOICE and not least <= asked.hold_minor <= MINOR_MAX:
+        raise PaymentError(f"hold_minor: want {least} to {MINOR_MAX}")
     unit = unit_minor(asked.provider, asked.currency)
     if asked.hold_minor % unit:
         raise PaymentError(f"hold_minor: want a multiple of {unit} for {asked.currency}")

@@ -28,7 +28,7 @@ from tillback.payments.provider import (
     ProviderError,
     Repayment,
 )
-from tillback.payments.units import movable_minor
+from tillback.payments.units import least_minor, movable_minor
 
 LEASE_S = 120  # so long nobody else takes what one has taken: longer than its calls may last
 _PAUSE_S = 2.0
@@ -149,7 +149,8 @@ class Settler:
 def _wanted_minor(session: Session, auth: Authorization) -> int:
     """What is to be captured: what is open, as far as it is held and can be moved."""
     _, still = ledger.receivable(session, auth.record or "")
-    return movable_minor(auth.provider, auth.currency, max(0, min(still, auth.hold_minor)))
+    wanted = movable_minor(auth.provider, auth.currency, max(0, min(still, auth.hold_minor)))
+    return wanted if wanted >= least_minor(auth.provider, auth.currency) else 0
 
 
 def _goes_on(session: Session, auth: Authorization, now: str) -> bool:

@@ -23,7 +23,7 @@ from tillback.payments.provider import (
 )
 from tillback.payments.units import unit_minor
 
-DOWN, LOST, BROKEN = "down", "lost", "broken"
+DOWN, LOST, BROKEN, BROKEN_AFTER = "down", "lost", "broken", "broken_after"
 NO_COVER = "no_cover"  # a source that every hold is declined on
 _HOLD = datetime.timedelta(days=7)
 
@@ -33,7 +33,8 @@ _Said = TypeVar("_Said", Payment, Repayment)
 @dataclass
 class Simulated:
     """`faults`: what befalls the next orders and questions, one each: DOWN (not heard), LOST (done,
-    but the answer does not arrive), BROKEN (not done; says so for ever under this key), "" (fine).
+    but the answer does not arrive), BROKEN (not done; says that it failed, for ever under this
+    key), BROKEN_AFTER (says so although it is done), "" (fine).
     A hold on NO_COVER is declined."""
 
     name: str = "simulated"
@@ -135,6 +136,8 @@ class Simulated:
                     answer = act()
                 except Declined as error:
                     answer = error
+                if fault == BROKEN_AFTER:
+                    answer = Unsure("internal error")
             self._known[key] = (order, answer)
             if fault == LOST:
                 raise Unreachable("no answer in time")

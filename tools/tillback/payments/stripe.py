@@ -152,7 +152,7 @@ def _ask(read: Callable[[Any], _T], order: Callable[..., Any], *given: Any) -> _
         return read(said.to_dict() if isinstance(said, stripe.StripeObject) else said)
     except stripe.StripeError as error:
         raise _meant(error) from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise Unsure(f"Stripe: an answer that cannot be read ({error!r})") from error
 
 
