@@ -62,12 +62,13 @@ def test_another_status_is_no_answer(status):
 
 class Server:
     """An HTTPS server that answers each request with `answer`, a byte each `trickle_s`; None: it
-    never answers."""
+    never answers. ends: it closes the connection after its answer."""
 
-    def __init__(self, context, answer, trickle_s=0.0):
+    def __init__(self, context, answer, trickle_s=0.0, ends=True):
         self.heard = []
         self.connections = 0
         self._context, self._answer, self._trickle_s = context, answer, trickle_s
+        self._ends = ends
         self._stopped = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -96,6 +97,8 @@ class Server:
                 return
             if not self._trickle_s:
                 tls.sendall(self._answer)
+                if not self._ends:
+                    self._stopped.wait()
                 return
             for i in range(len(self._answer)):
                 tls.sendall(self._answer[i : i + 1])
@@ -127,7 +130,7 @@ print(time.ticks_diff(time.ticks_ms(), began))
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" + json.dumps(GOOD).encode()
 
 
-def ask(tmp_path, answer, name=NAME, host=NAME, other_ca=False, trickle_s=0.0, seconds=3):
+def ask(tmp_path, answer, name=NAME, host=NAME, other_ca=False, seconds=3, **more):
     """(server, what the board's side printed, ms that it took)"""
     authority = Authority(tmp_path / "pki")
     issued, client = authority.issue(name), authority.issue("c1")
@@ -139,7 +142,7 @@ def ask(tmp_path, answer, name=NAME, host=NAME, other_ca=False, trickle_s=0.0, s
     files = trust.files("c1", None, ca, client.certificate, client.key)
     for file, content in files.items():
         (tmp_path / file).write_bytes(content)
-    server = Server(context, answer, trickle_s)
+    server = Server(context, answer, **more)
     try:
         said = run(CODE, str(tmp_path), str(server.port), host, str(seconds)).splitlines()
     finally:
@@ -157,6 +160,20 @@ def test_an_authorisation_over_mutual_tls(tmp_path):
     assert fields[b"Authorization"] == b"Bearer " + SECRET
     assert len(bytes.fromhex(fields[b"Idempotency-Key"].decode())) == 16
     assert json.loads(body) == {"charger": "c1", "token": "0011223344556677", "currency": "EUR"}
+
+
+def test_an_answer_is_over_when_its_length_is_there(tmp_path):
+    """Not when the server hangs up, which may take it half a minute."""
+    head, body = OK.split(b"\r\n\r\n")
+    answer = head + b"\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+    _, said, took_ms = ask(tmp_path, answer, ends=False)
+    assert said == "(True, None, 'A-1', 2500, 0)" and took_ms < 1500
+
+
+@pytest.mark.parametrize("length", [b"9", b"99999"])
+def test_a_length_that_is_wrong_is_no_answer(tmp_path, length):
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: " + length + b"\r\n\r\n{\"status\":"
+    assert ask(tmp_path, answer, seconds=2)[1].startswith("LinkError ")
 
 
 @pytest.mark.parametrize(

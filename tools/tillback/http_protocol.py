@@ -116,6 +116,8 @@ class _Wire:
         self._ends = True
         if not self._protocol.body_is_unread():
             self._transport.close()
+            if self._protocol.scheme == "https":  # which waits for the peer's farewell, else
+                self._protocol.loop.call_later(LINGER_S, self._transport.abort)
             return
         self._transport.resume_reading()
         self._protocol.loop.call_later(LINGER_S, self._transport.abort)

@@ -47,12 +47,13 @@ def authorise(post, context, config, token, currency):
                 context, config["payment_host"], config["payment_port"], "/v1/authorizations",
                 headers, body, left,
             )  # fmt: skip
-            return parse(status, answer, currency)
         except TrustError:
             raise
         except LinkError:
             if config["payment_s"] * 1000 - time.ticks_diff(time.ticks_ms(), began) < _AGAIN_MS:
                 raise
+        else:  # an answer, whatever it is, is not asked for again
+            return parse(status, answer, currency)
 
 
 def parse(status, answer, currency):

@@ -1,8 +1,10 @@
 """The payment API as its callers see it: requests to the application, without a network."""
 
 import asyncio
+import contextlib
 import datetime
 import json
+import threading
 
 import httpx
 
@@ -13,6 +15,7 @@ from tillback.api.app import create_app
 from tillback.api.limits import Rate
 from tillback.db.database import Database, stamp
 from tillback.db.tables import Charger, UsageRecord
+from tillback.service import HttpServer
 from tillback.store import looked_up
 
 ENDLESS = Rate(10**6, 10**6)
@@ -22,8 +25,8 @@ NOON = datetime.datetime(2026, 3, 2, 12, tzinfo=datetime.UTC)
 class Api:
     """The application on a database of its own. `now` is its clock; `key` may do everything."""
 
-    def __init__(self, path, rate=ENDLESS, **options):
-        self.database = Database(f"sqlite:///{path}/api.sqlite")
+    def __init__(self, path=None, rate=ENDLESS, url=None, **options):
+        self.database = Database(url or f"sqlite:///{path}/api.sqlite")
         self.now = NOON
         self.key = self.new_key(*keys.SCOPES)
         self.app = create_app(self.database, clock=lambda: self.now, rate=rate, **options)
@@ -90,6 +93,33 @@ class Api:
                 ))  # fmt: skip
                 made.append(jws)
         return made
+
+
+@contextlib.contextmanager
+def served(app, certificate=None, key=None):
+    """The URL of a server of it, on 127.0.0.1."""
+    loop, made, up = asyncio.new_event_loop(), [], threading.Event()
+
+    async def serve():
+        server = HttpServer(app, "127.0.0.1", 0, certificate, key)
+        made.append((server.url, asyncio.current_task()))
+        up.set()
+        await server.run()
+
+    def run():
+        with contextlib.suppress(asyncio.CancelledError):
+            loop.run_until_complete(serve())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    up.wait(10)
+    url, task = made[0]
+    try:
+        yield url
+    finally:
+        loop.call_soon_threadsafe(task.cancel)
+        thread.join(20)
+        loop.close()
 
 
 def problem(answer, status, name):
