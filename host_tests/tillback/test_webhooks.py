@@ -16,7 +16,8 @@ import pytest
 
 from host_tests.tillback.api.client import NOON
 from tillback import news, webhooks
-from tillback.db.database import Database, stamp
+from tillback.cli import main
+from tillback.db.database import Database, stamp, utc_now
 from tillback.db.tables import Alarm, Delivery, News, WebhookEndpoint
 from tillback.webhooks import Deliverer, WebhookError, is_public
 from tillsim.pki import Authority
@@ -272,6 +273,33 @@ def test_an_endpoint_that_was_removed_gets_nothing_more(backend, receiver):
     assert backend.run_due() == 0 and len(backend.deliveries()) == 1
     with backend.database.read() as session:
         assert session.query(News).count() == 2
+
+
+def test_the_commands_list_retry_and_deliver(backend, receiver, capsys):
+    receiver.statuses = [500]
+    backend.now = utc_now()  # as the commands have it
+    backend.add(url(receiver))
+    backend.tell("refund.changed")
+    place = ("--db", backend.database.engine.url.render_as_string(False))
+
+    def run(*arguments):
+        code = main(["webhook", *arguments, *place])
+        said = capsys.readouterr()
+        return code, said.err if code else said.out
+
+    trusting = ("deliver", "--allow-private", "--ca", str(backend.authority.certificate))
+    assert run(*trusting) == (0, "1 tried\n")
+    assert "waiting 1, delivered 0, given up 0; status 500" in run("list")[1]
+    with backend.database.write() as session:
+        session.query(Delivery).one().due_at = None  # as when it is given up
+    assert "given up 1" in run("list")[1]
+    assert run("retry", "we_1") == (0, "1 to be sent again\n")
+    assert run(*trusting) == (0, "1 tried\n")
+    assert "waiting 0, delivered 1, given up 0\n" in run("list")[1]
+    assert SECRET not in run("list")[1]
+    assert run("retry", "we_2") == (1, "tillback: no webhook endpoint 'we_2'\n")
+    code, said = run("deliver", "--ca", "/nowhere.pem")
+    assert code == 1 and said.startswith("tillback: /nowhere.pem:") and said.count("\n") == 1
 
 
 def test_many_go_out_side_by_side_in_one_run(backend, receiver):

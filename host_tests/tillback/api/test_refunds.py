@@ -56,15 +56,6 @@ def test_a_refund_that_is_asked_for_twice_is_made_once(captured):
     problem(refund(api, ref, amount=501), 422, "idempotency-key")
 
 
-def test_eight_at_once_refund_no_more_than_was_captured(captured):
-    api, ref = captured
-    said = {"ref": ref, "amount_minor": 600, "reason": "r"}
-    answers = api.together(*(
-        ("POST", PATH, {"Idempotency-Key": f"key-{n}"}, {"json": said}) for n in range(8)
-    ))  # fmt: skip
-    assert sorted(one.status_code for one in answers) == [201] * 3 + [409] * 5
-
-
 def test_more_than_is_left_or_of_nothing_is_refused(captured):
     api, ref = captured
     problem(refund(api, ref, amount=2001), 409, "conflict")

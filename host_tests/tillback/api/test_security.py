@@ -3,9 +3,11 @@
 import datetime
 import logging
 
+import httpx
 import pytest
+from sqlalchemy import text
 
-from host_tests.tillback.api.client import Api, problem
+from host_tests.tillback.api.client import Api, problem, served
 from tillback.api import keys
 from tillback.api.limits import Rate
 
@@ -63,6 +65,20 @@ def test_a_key_that_asks_too_often_is_told_when_to_come_back(tmp_path):
     api.now += datetime.timedelta(days=1)
     assert [api.get(PATH).status_code for _ in range(4)] == [200, 200, 200, 429]
     api.database.close()
+
+
+def test_what_breaks_is_logged_without_what_was_asked(api, caplog, monkeypatch):
+    """The database refuses a statement that holds a secret; SQLAlchemy would print it."""
+    secret = "4111 1111 1111 1111"
+    with api.database.write() as session:
+        session.execute(text("DROP TABLE tokens"))
+    with served(api.app) as url:
+        answer = httpx.put(f"{url}/v1/tokens/0123456789abcdef", json={"account": secret},
+                           headers={"Authorization": f"Bearer {api.key}"})  # fmt: skip
+    assert answer.status_code in (500, 503)
+    logged = caplog.text + "".join(str(one.exc_info) for one in caplog.records)
+    assert "tokens" in caplog.text and secret not in logged and secret not in answer.text
+    assert api.key.rpartition("_")[2] not in logged
 
 
 def test_no_secret_reaches_the_log(api, caplog):
