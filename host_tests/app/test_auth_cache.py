@@ -58,6 +58,8 @@ def test_room_is_bounded_and_what_is_over_first_goes_first(tmp_path):
         until = live
         until[token(n)] = NOW + 500 * chance.randrange(1, 40) + n + 1  # no two alike
         keep(folder, token(n), now, until[token(n)])
+        if n % 20 and n < 490:
+            continue
         for known, expires in until.items():
             assert look(folder, known, now) == (None, 0, expires, None)
         assert sum(look(folder, token(i), now) is not None for i in range(n + 1)) == len(until)

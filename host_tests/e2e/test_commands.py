@@ -33,7 +33,7 @@ def test_a_session_by_app_from_start_to_stop(tmp_path, bits):
     assert [status for status, _ in result.results] == ["accepted", "accepted"]
 
 
-@pytest.mark.parametrize("kw", [3.7, 22])
+@pytest.mark.parametrize("kw", sampled([22, 3.7], 2))
 def test_a_session_ends_ahead_of_its_ceiling(tmp_path, kw):
     text = HEAD + step(3, "plug", kw=kw) + command(5, "start", **CARD_HOLD | {"ceiling_minor": 300})
     result = run(tmp_path, text + step(3600, "end"))

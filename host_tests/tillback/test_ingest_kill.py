@@ -13,7 +13,7 @@ import time
 import pytest
 from sqlalchemy import func, select
 
-from host_tests import programs
+from host_tests import programs, soak
 from tillback import audit
 from tillback.db import tables
 from tillback.mqtt import Address
@@ -120,9 +120,9 @@ def test_two_ingesters_on_postgresql(tmp_path, postgres_url):
     run(tmp_path, postgres_url, 2000, 2)
 
 
-@pytest.mark.soak
-@pytest.mark.timeout(3000)
-@pytest.mark.parametrize(("where", "ingesters"), [("sqlite", 1), ("postgresql", 2)])
+@pytest.mark.parametrize(("where", "ingesters"), [
+    pytest.param("sqlite", 1, marks=soak.MARKS), pytest.param("postgresql", 2, marks=soak.MARKS),
+])  # fmt: skip
 def test_a_hundred_thousand_records(tmp_path, request, where, ingesters):
     url = f"sqlite:///{tmp_path}/t.sqlite"
     if where == "postgresql":
