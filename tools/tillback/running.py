@@ -44,7 +44,7 @@ def run(
         parts["http"] = server.run
         log.info("HTTP on %s", server.url)
     if api:
-        from tillback.webhooks import Deliverer
+        from tillback.deliverer import Deliverer
 
         parts |= money
         parts["webhooks"] = Deliverer(

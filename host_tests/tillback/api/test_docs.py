@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tillback import news, webhooks
+from tillback import deliverer, news, webhooks
 from tillback.api import bodies, idempotency, keys, limits, problems
 
 PAGE = (Path(__file__).parents[3] / "docs/api.md").read_text()
@@ -35,8 +35,8 @@ def test_the_numbers_are_right():
     assert (limits.Rate().burst, limits.Rate().per_s) == (120, 20)
     assert (bodies.MOST_BYTES, bodies.WITHIN_S) == (65536, 10)
     assert idempotency.KEPT.total_seconds() == 24 * 3600
-    assert (webhooks.GIVEN_UP.days, webhooks.ANSWER_S) == (3, 10)
-    assert [webhooks.wait_s(n) for n in (1, 2, 3, 50)] == [10, 30, 90, 6 * 3600]
+    assert (deliverer.GIVEN_UP.days, deliverer.ANSWER_S) == (3, 10)
+    assert [deliverer.wait_s(n) for n in (1, 2, 3, 50)] == [10, 30, 90, 6 * 3600]
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy import select
 
 from evtill.core.errors import ConfigError
+from tillback import webhooks
 from tillback.cli.common import AddCommand
 from tillback.db.database import Database, now
 from tillback.db.tables import WebhookEndpoint
@@ -29,8 +30,6 @@ def add_parser(command: AddCommand) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from tillback import webhooks
-
     with contextlib.closing(Database(arguments.database)) as database, database.read() as session:
         query = select(WebhookEndpoint).where(WebhookEndpoint.removed_at.is_(None))
         for row in session.scalars(query.order_by(WebhookEndpoint.created_at)):
@@ -42,8 +41,6 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _retry(arguments: argparse.Namespace) -> int:
-    from tillback import webhooks
-
     with contextlib.closing(Database(arguments.database)) as database, database.write() as session:
         row = session.get(WebhookEndpoint, arguments.id)
         if row is None or row.removed_at is not None:
@@ -54,10 +51,10 @@ def _retry(arguments: argparse.Namespace) -> int:
 
 
 def _deliver(arguments: argparse.Namespace) -> int:
-    from tillback import webhooks
+    from tillback.deliverer import Deliverer
 
     with contextlib.closing(Database(arguments.database)) as database:
-        deliverer = webhooks.Deliverer(
+        deliverer = Deliverer(
             database, lambda: datetime.datetime.now(datetime.UTC),
             allow_private=arguments.allow_private, ca_file=arguments.ca
         )
