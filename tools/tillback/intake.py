@@ -97,6 +97,8 @@ class Intake:
         if len(levels) < 4 or levels[:2] != ["evtill", "v1"] or levels[3] not in KINDS:
             return None
         charger, kind = levels[2], levels[3]
+        if not charger.isprintable():  # no broker lets it through
+            return None
         registered = self._registered(charger)
         if registered is None:
             if not self._limits.allow("", "stranger"):
