@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 Message = tuple[str, bytes]  # topic and body
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
 _AWAY = (OperationalError, InterfaceError, OSError)  # the database, not the message, is at fault
 
 
@@ -219,6 +221,6 @@ class Intake:
         said: dict[str, Any] = {"charger": charger, "id": name, "sha256": sha256}
         if error is not None:
             said["error"] = error[:120]
-        payload = json.dumps(said, separators=(",", ":")).encode()
+        payload = _encode(said).encode()
         key = self._chargers[charger][0].ack_key
         return Ack(f"{topic}/ack", jws.hs256_sign(payload, jws.ACK, key), error is not None)

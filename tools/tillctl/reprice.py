@@ -6,6 +6,7 @@ recorded volumes at these rates go through core.bill: steps, VAT, clamps, roundi
 
 import itertools
 from collections.abc import Iterator
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +21,7 @@ _MERGED_FROM = 15
 _MS = 10**6  # nanoseconds
 _POWER, _CURRENT, _CHARGED, _IDLE = 2, 3, 4, 5  # quantities that a record does not hold
 _TRIES = 64
+unix_s = lru_cache(maxsize=1000)(record_check.unix_s)  # a record has few times, asked for often
 
 
 class Mismatch(Exception):
@@ -54,13 +56,13 @@ def reprice(
     that the record cannot be priced by this tariff at all."""
     if record["currency"] != tariff.currency:
         raise Mismatch(f"the tariff is in {tariff.currency}, the record in {record['currency']}")
-    start_s = record_check.unix_s(record["start_date_time"])
+    start_s = unix_s(record["start_date_time"])
     if not tariff.covers(start_s):
         raise Mismatch("the tariff is not valid at the session's start")
     pricer = SimpleNamespace(
         tariff=tariff, periods=[], fees=[-1, -1, -1, -1], final=[-1] * 6,
         start_ms=start_s * 1000, energy_wh=lambda: record["total_energy_wh"],
-        end_s=record_check.unix_s(record["end_date_time"]),
+        end_s=unix_s(record["end_date_time"]),
         checks_spans=not _is_merged(record), ceiling_minor=record["auth"]["ceiling_minor"],
         at_recorded_rates=at_recorded_rates,
     )  # fmt: skip
@@ -70,7 +72,7 @@ def reprice(
     _take_steps_off(pricer, record, energy_n)
     found = bill.itemise(pricer)
     for period, original in zip(found["periods"], record["charging_periods"], strict=False):
-        period["start_ms"] = record_check.unix_s(original["start_date_time"]) * 1000
+        period["start_ms"] = unix_s(original["start_date_time"]) * 1000
     return found
 
 
@@ -102,7 +104,7 @@ def _is_merged(record: dict[str, Any]) -> bool:
     if len(periods) >= _MERGED_FROM:
         return True
     for period, after in itertools.pairwise(periods):
-        span_s = record_check.unix_s(after["start_date_time"]) - record_check.unix_s(
+        span_s = unix_s(after["start_date_time"]) - unix_s(
             period["start_date_time"]
         )
         for line in period["dimensions"]:
@@ -118,7 +120,7 @@ def _add_period(
     lines = {line["type"]: line for line in period["dimensions"]}
     if len(lines) != len(period["dimensions"]):
         raise Mismatch(f"period {index + 1} has two lines of a kind")
-    start_s = record_check.unix_s(period["start_date_time"])
+    start_s = unix_s(period["start_date_time"])
     state = IDLE if "PARKING_TIME" in lines else CHARGING
     if "RESERVATION_TIME" in lines or "RESERVATION_FLAT" in lines:
         state = RESERVED

@@ -191,8 +191,8 @@ def readings(found: dict[str, Any], meant: dict[str, Any]) -> str:
     ):  # fmt: skip
         if one != other:
             raise RecordError(f"{name} is {one}, the record says {other}")
-    start_s = record_check.unix_s(found["start_date_time"])
-    end_s = record_check.unix_s(found["end_date_time"])
+    start_s = reprice.unix_s(found["start_date_time"])
+    end_s = reprice.unix_s(found["end_date_time"])
     if not start_s <= begin["unix_s"] <= end["unix_s"] <= end_s:
         raise RecordError("the readings were not taken within the session")
     return f"{begin['TM']} {begin['wh']} Wh to {end['TM']} {end['wh']} Wh, as recorded"

@@ -3,6 +3,7 @@
 import sys
 import time
 
+from tillback import bench as ingest
 from tillsim import (
     bench_cards,
     bench_crypto,
@@ -28,6 +29,7 @@ def main() -> int:
         ("Display (32-bit MicroPython)", bench_display.lines),
         ("Session states", bench_session.lines),
         ("Link: records a second, against plain umqtt.simple", bench_link.lines),
+        ("tillback: records stored, verified and billed, through mosquitto", ingest.lines),
         ("P-256: executed instructions (valgrind's cachegrind, 32-bit)", _crypto),
     ):
         began = time.monotonic()

@@ -193,7 +193,8 @@ class _Mosquitto(Mosquitto):
             f"allow_anonymous false\npassword_file {known}\n"
             f"persistence {str(self.persistent).lower()}\n"
             f"persistence_location {self.data_dir.resolve()}/\n"
-            "user root\nmax_queued_messages 0\n"  # only root is ever another user in mosquitto
+            "user root\n"  # only root is ever another user in mosquitto
+            "max_queued_messages 0\nmax_inflight_messages 500\n"
             f"{self._settings}"
         )
         super().start()

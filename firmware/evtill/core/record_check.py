@@ -182,11 +182,10 @@ def _fields(found, where, spec):
         raise RecordError("record: %s is not an object" % where.rstrip("."))
     if len(found) != len(spec):
         _unknown(found, where, spec)
-    for key in spec:
+    for key, rule in spec.items():
         if key not in found:
             _unknown(found, where, spec)
             raise RecordError("record: %s%s is missing" % (where, key))
-        rule = spec[key]
         if isinstance(rule, dict):
             _fields(found[key], where + key + ".", rule)
         elif not rule[0](found[key], *rule[1:]):
