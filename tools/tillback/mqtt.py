@@ -120,7 +120,8 @@ class Link(aiomqtt.Client):
             finally:
                 came.cancel()
             if self._disconnected.done():
-                raise aiomqtt.MqttError("the connection was lost")
+                lost = self._disconnected.exception()
+                raise aiomqtt.MqttError("the connection was lost") from lost
         taken, self._arrived = self._arrived[:most], self._arrived[most:]
         return taken
 
