@@ -8,6 +8,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 import aiomqtt
 from sqlalchemy.exc import SQLAlchemyError
@@ -26,6 +27,8 @@ SWEEP_S = 20
 ORDERS_S = 0.25  # between looks at what waits to be sent
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Ingest:
@@ -145,6 +148,8 @@ class Ingest:
                 self._link = None
                 subscribing.cancel()
                 ordering.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await ordering  # it uses the database
 
     async def _subscribe(self, link: Link) -> None:
         try:
@@ -202,7 +207,8 @@ class Ingest:
         while True:
             try:
                 now = self._clock()
-                for one in await asyncio.to_thread(orders.take, self._store.database, now):
+                taking = asyncio.to_thread(orders.take, self._store.database, now)
+                for one in await _finished(taking):
                     link.send(one.topic, one.body)
             except SQLAlchemyError as error:
                 log.error("database: %s: commands wait", one_line(error))
@@ -219,3 +225,13 @@ class Ingest:
                 )  # fmt: skip
             except SQLAlchemyError as error:
                 log.error("holes not looked for: %s", one_line(error))
+
+
+async def _finished(work: Coroutine[Any, Any, T]) -> T:
+    """What `work` gives; where we are cancelled meanwhile, it is seen through first."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
